@@ -1,0 +1,1 @@
+"""Data sets: what a video, an expression and its moments are, wherever they come from."""

@@ -1,0 +1,62 @@
+"""Command line: writes one split of the synthetic data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tgl_e2e.errors import InputError
+
+from .scene import LEVELS, SPLITS
+from .write import SEEDS_APART, write_split
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = _Parser(
+        prog="python -m tgl_e2e.data.synthetic",
+        description="Writes synthetic videos with expressions, exact masks and exact moments: "
+        "<output>/<split>/ in the layout of MeViS, with moments.json and scenes.json.",
+        epilog="valid_u has train's distribution and other scenes. In valid each first expression "
+        "with a target is about a pair of colour or shape and motion that train never shows; its "
+        "videos are longer and have more objects.",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder to write to"
+    )
+    parser.add_argument("--split", choices=SPLITS, required=True, help="which split to write")
+    parser.add_argument("--videos", type=int, default=50, metavar="N", help="how many (default 50)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="another seed, other videos (default 1)"
+    )
+    parser.add_argument("--level", choices=LEVELS, default="full", help="difficulty (default full)")
+    parser.add_argument(
+        "--size", type=int, default=256, metavar="PIXELS", help="side of the frames (default 256)"
+    )
+    options = parser.parse_args(arguments)
+    for name, low, high in (("videos", 1, SEEDS_APART), ("seed", 0, 2**31), ("size", 32, 4096)):
+        value = getattr(options, name)
+        if not low <= value <= high:
+            parser.error(f"--{name} is {value}: give a number from {low} to {high}")
+    try:
+        report = write_split(
+            options.output, options.split, options.videos, options.seed, options.level, options.size
+        )
+    except InputError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.output / options.split}\n{report.text()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

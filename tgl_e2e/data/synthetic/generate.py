@@ -1,0 +1,229 @@
+"""make_scene: a seed in, a scene out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .cast import Cast, Retry, Setting, draw_cast, step_held_out
+from .express import Wish, draw_expression
+from .layout import lay_out
+from .plan import plan_moving, plan_still
+from .scene import (
+    CUES,
+    LEVELS,
+    SPLITS,
+    Background,
+    Expression,
+    Nuisance,
+    Scene,
+    SceneObject,
+)
+from .shapes import RGB
+
+FPS = 12.0
+KIND_SHARES = {
+    "easy": {"attribute": 0.48, "motion": 0.19, "several": 0.28, "no_target": 0.05},
+    "full": {
+        "attribute": 0.37,
+        "motion": 0.13,
+        "several": 0.28,
+        "compound": 0.17,
+        "no_target": 0.05,
+    },
+}
+# How often an expression may be one that appearance decides.
+DECIDED = {"easy": 0.9, "full": 0.2}
+# A draw of kind, motion and number of objects gets so many attempts before another is drawn: fewer,
+# and rare ones would become rarer.
+ATTEMPTS, DRAWS = 100, 12
+# Two motions and the share of relevant frames do not fit into fewer.
+COMPOUND_FRAMES = 28
+
+
+def make_scene(
+    seed: int,
+    level: str = "full",
+    split: str = "train",
+    cue: str | None = None,
+    num_frames: int | None = None,
+    static: bool = False,
+) -> Scene:
+    """The scene of a seed: a pure function of its arguments, which all enter the random stream.
+
+    cue: one of CUES that must be necessary to understand the first expression; None for the level's
+        own mixture. "fill" does not exist at level easy, "motion" not in a static scene.
+    num_frames: length of the video; drawn if None (24 to 96; easy 24 to 48; `valid` longer).
+    static: nothing moves, expressions speak of appearance only and are true in all frames.
+    """
+    setting = _setting(level, split, cue, num_frames, static)
+    key = (
+        seed,
+        SPLITS.index(split),
+        LEVELS.index(level),
+        0 if cue is None else 1 + CUES.index(cue),
+        int(static),
+        num_frames or 0,
+    )
+    rng = np.random.default_rng(key)
+    for _ in range(DRAWS):
+        kind = _kind(setting, rng)
+        length = _length(setting, rng) if num_frames is None else num_frames
+        if kind == "compound" and length < COMPOUND_FRAMES:
+            kind, length = ("attribute", length) if num_frames else (kind, COMPOUND_FRAMES)
+        cast = draw_cast(setting, kind, bool(rng.random() < DECIDED[level]), rng)
+        for _ in range(ATTEMPTS):
+            try:
+                objects, expressions = _contents(setting, cast, length, rng)
+            except Retry:
+                continue
+            return Scene(
+                seed,
+                level,
+                split,
+                length,
+                FPS,
+                objects,
+                expressions,
+                _background(setting, rng),
+                _nuisance(setting, length, rng),
+            )
+    raise ValueError(
+        f"no scene found for seed {seed}, level {level}, split {split}, cue {cue}, "
+        f"{num_frames} frames, static {static}: use another seed or more frames"
+    )
+
+
+def _setting(level, split, cue, num_frames, static) -> Setting:
+    for name, value, known in (
+        ("level", level, LEVELS),
+        ("split", split, SPLITS),
+        ("cue", cue, CUES),
+    ):
+        if value not in known and not (name == "cue" and value is None):
+            raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
+    if cue == "fill" and level == "easy":
+        raise ValueError("cue 'fill' needs level 'full': at level 'easy' every object is plain")
+    if cue == "motion" and static:
+        raise ValueError("cue 'motion' needs static=False")
+    if num_frames is not None and num_frames < (1 if static else 24):
+        raise ValueError(f"num_frames is {num_frames}; a video with motion needs at least 24")
+    return Setting(level, split, cue, static)
+
+
+def _length(setting: Setting, rng: np.random.Generator) -> int:
+    if setting.split == "valid":
+        return int(rng.integers(36, 49) if setting.easy else rng.integers(64, 97))
+    return int(rng.integers(24, 49 if setting.easy else 97))
+
+
+def _kind(setting: Setting, rng: np.random.Generator) -> str:
+    if setting.static:
+        return "appearance"
+    if setting.cue == "motion":
+        return "motion" if rng.random() < 0.25 else "attribute"
+    if setting.cue is not None:
+        return "attribute"
+    shares = KIND_SHARES[setting.level]
+    return str(rng.choice(list(shares), p=list(shares.values())))
+
+
+def _contents(
+    setting: Setting, cast: Cast, num_frames: int, rng: np.random.Generator
+) -> tuple[tuple[SceneObject, ...], tuple[Expression, ...]]:
+    """Objects in depth order, and the expressions about them; the primary one first."""
+    plans = plan_still(setting, cast, rng) if setting.static else plan_moving(setting, cast, rng)
+    # Depth is independent of who is the target.
+    order = rng.permutation(len(plans))
+    position = np.argsort(order)
+    laid = lay_out(setting, plans, num_frames, rng)
+    objects = tuple(_renumbered(laid[i], position) for i in order)
+    shown = (step_held_out(segment, thing) for thing in objects for segment in thing.segments)
+    if setting.split != "valid" and any(shown):
+        raise Retry
+    target = int(position[0])
+    wish = Wish(
+        cast.kind,
+        target=None if setting.static and setting.cue is None else target,
+        motion=cast.motion,
+        cue=setting.cue,
+        decided=cast.decided or setting.static or setting.cue not in (None, "motion"),
+    )
+    primary = draw_expression(setting, objects, wish, rng)
+    if primary is None:
+        raise Retry
+    return objects, (primary, *_more(setting, objects, primary, rng))
+
+
+def _renumbered(thing: SceneObject, position: np.ndarray) -> SceneObject:
+    """The object with its partners' numbers moved to the depth order."""
+    if all(segment.partner is None for segment in thing.segments):
+        return thing
+    return replace(
+        thing,
+        segments=tuple(
+            s if s.partner is None else replace(s, partner=int(position[s.partner]))
+            for s in thing.segments
+        ),
+    )
+
+
+def _more(
+    setting: Setting,
+    objects: tuple[SceneObject, ...],
+    primary: Expression,
+    rng: np.random.Generator,
+) -> list[Expression]:
+    """Further expressions, each with a text of its own."""
+    found: list[Expression] = []
+    wanted = int(rng.integers(1, 4 if setting.easy else 6))
+    for _ in range(wanted):
+        kind = _kind(setting, rng) if setting.static else _natural_kind(setting, rng)
+        decided = setting.static or bool(rng.random() < DECIDED[setting.level])
+        wish = Wish(kind, decided=decided)
+        expression = draw_expression(setting, objects, wish, rng)
+        texts = {primary.text, *(e.text for e in found)}
+        if expression is not None and expression.text not in texts:
+            found.append(expression)
+    return found
+
+
+def _natural_kind(setting: Setting, rng: np.random.Generator) -> str:
+    shares = KIND_SHARES[setting.level]
+    return str(rng.choice(list(shares), p=list(shares.values())))
+
+
+def _background(setting: Setting, rng: np.random.Generator) -> Background:
+    """Colours far from every object colour, as dark or light as chance has it."""
+    if setting.easy:
+        kind = "plain" if rng.random() < 0.5 else "gradient"
+        drift = (0.0, 0.0)
+    else:
+        kind = str(rng.choice(("gradient", "clouds", "bands", "checks", "grain")))
+        drift = tuple(rng.uniform(-0.006, 0.006, 2) * (rng.random() < 0.7))
+    while True:
+        first = rng.integers(0, 256, 3)
+        step = rng.integers(-45, 46, 3)
+        second = np.clip(first + step, 0, 255)
+        if all(_far(first + (second - first) * share) for share in (0.0, 0.5, 1.0)):
+            colours = tuple(int(v) for v in first), tuple(int(v) for v in second)
+            return Background(kind, colours, drift, int(rng.integers(2**31)))
+
+
+def _far(colour: np.ndarray) -> bool:
+    """Whether no object colour could be taken for this one, nor the object fade into it."""
+    distances = np.linalg.norm(np.array(list(RGB.values())) - colour, axis=1)
+    saturation = colour.max() - colour.min()
+    return bool(distances.min() > 100 and saturation < 75)
+
+
+def _nuisance(setting: Setting, num_frames: int, rng: np.random.Generator) -> Nuisance:
+    if setting.easy:
+        return Nuisance(float(rng.uniform(1, 4)), 0.0, np.ones(num_frames))
+    noise = float(rng.uniform(1, 10))
+    blur = float(rng.uniform(0.001, 0.004)) if rng.random() < 0.4 else 0.0
+    t = np.arange(num_frames) / num_frames
+    swing = rng.uniform(0, 0.14) * (rng.random() < 0.6)
+    brightness = 1 + swing * np.sin(2 * np.pi * (t * rng.uniform(0.3, 1.5) + rng.random()))
+    return Nuisance(noise, blur, brightness)

@@ -1,0 +1,190 @@
+"""Writes scenes to disk in the layout of MeViS, with moments.json and the scenes' descriptions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
+from tqdm import tqdm
+
+from tgl_e2e.errors import InputError
+
+from .cast import step_held_out
+from .generate import make_scene
+from .render import render
+from .scene import KINDS, Scene
+
+QUALITY = 95  # of the JPEGs
+SEEDS_APART = 100_000  # scene seeds of one data set: seed * SEEDS_APART + number of the video
+
+
+@dataclass
+class Report:
+    """What was written, for the eye."""
+
+    videos: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    kinds: Counter = field(default_factory=Counter)
+    by_appearance: int = 0
+    unseen_pairs: int = 0
+    shares: list[float] = field(default_factory=list)
+
+    def count(self, scene: Scene) -> None:
+        """Adds one scene."""
+        self.videos += 1
+        self.frames += scene.num_frames
+        for expression in scene.expressions:
+            self.kinds[expression.kind] += 1
+            self.by_appearance += expression.appearance_decides
+            if expression.objects:
+                self.shares.append(float(scene.relevant(expression).mean()))
+        meant = [scene.objects[i] for i in scene.expressions[0].objects]
+        self.unseen_pairs += any(step_held_out(s, thing) for thing in meant for s in thing.segments)
+
+    def text(self) -> str:
+        """Several lines for a person."""
+        total = sum(self.kinds.values())
+        kinds = ", ".join(
+            f"{kind} {self.kinds[kind]} ({self.kinds[kind] / total:.0%})"
+            for kind in KINDS
+            if self.kinds[kind]
+        )
+        relevant = "no expression with a target"
+        if self.shares:
+            low, high, mean = min(self.shares), max(self.shares), np.mean(self.shares)
+            relevant = f"mean {mean:.1%}, from {low:.1%} to {high:.1%} (where there is a target)"
+        return "\n".join(
+            (
+                f"videos {self.videos}, frames {self.frames}, expressions {total}",
+                f"kinds: {kinds}",
+                f"decided by appearance alone: {self.by_appearance / total:.1%} of the expressions",
+                f"relevant frames: {relevant}",
+                f"first expression about a pair that train never shows: {self.unseen_pairs} videos",
+                f"{self.frames / self.seconds:.0f} frames/s, drawing and writing",
+            )
+        )
+
+
+def write_split(
+    output: Path, split: str, videos: int, seed: int, level: str = "full", size: int = 256
+) -> Report:
+    """Writes <output>/<split>; nothing is left there unless all of it could be written.
+
+    size: side of the square frames in pixels. Raises InputError for what the caller can mend.
+    """
+    folder = output / split
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not empty: remove it or choose another --output")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{split}-", dir=output))
+    except OSError as error:
+        raise InputError(
+            f"{output} cannot be written ({error.strerror}): choose another --output"
+        ) from error
+    try:
+        draft.chmod(0o755)  # mkdtemp makes it private
+        seeds = range(seed * SEEDS_APART, seed * SEEDS_APART + videos)
+        progress = tqdm(seeds, desc=split, unit="video")
+        report = _write(draft, (make_scene(s, level, split) for s in progress), size)
+        if folder.exists():
+            folder.rmdir()
+        draft.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}): mend that or choose another --output"
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return report
+
+
+def _write(folder: Path, scenes: Iterable[Scene], size: int) -> Report:
+    report, start = Report(), time.monotonic()
+    meta, masks, moments, descriptions = {}, {}, {}, {}
+    for scene in scenes:
+        name = f"{scene.seed:08d}"
+        frames = [f"{t:05d}" for t in range(scene.num_frames)]
+        drawn = render(scene, range(scene.num_frames), size)
+        pictures = folder / "JPEGImages" / name
+        pictures.mkdir(parents=True)
+        for frame, picture in zip(frames, drawn.rgb, strict=True):
+            Image.fromarray(picture).save(pictures / f"{frame}.jpg", quality=QUALITY)
+        first = len(masks)
+        for index in range(len(scene.objects)):
+            masks[str(first + index)] = [_encoded(ids == index + 1) for ids in drawn.ids]
+        meta[name] = {
+            "frames": frames,
+            "expressions": {
+                str(n): {
+                    "exp": expression.text,
+                    "obj_id": list(expression.objects),
+                    "anno_id": [first + index for index in expression.objects],
+                }
+                for n, expression in enumerate(scene.expressions)
+            },
+        }
+        moments[name] = {
+            "expressions": {
+                str(n): {"objects": {str(i): spans for i, spans in expression.moments.items()}}
+                for n, expression in enumerate(scene.expressions)
+            }
+        }
+        descriptions[name] = _description(scene)
+        report.count(scene)
+    _save(folder / "meta_expressions.json", {"videos": meta})
+    _save(folder / "mask_dict.json", masks)
+    _save(folder / "moments.json", {"version": 1, "videos": moments})
+    _save(folder / "scenes.json", {"version": 1, "videos": descriptions})
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _encoded(mask: np.ndarray) -> dict | None:
+    """COCO RLE of a mask (H, W) bool; None where nothing of it is seen."""
+    if not mask.any():
+        return None
+    rle = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+
+
+def _description(scene: Scene) -> dict:
+    """What is in a scene, for the analysis of failures; objects in the order of obj_id."""
+    return {
+        "seed": scene.seed,
+        "level": scene.level,
+        "split": scene.split,
+        "fps": scene.fps,
+        "objects": [
+            {
+                "shape": thing.shape,
+                "colour": thing.colour,
+                "fill": thing.fill,
+                "size": thing.size,
+                "segments": [vars(segment) for segment in thing.segments],
+            }
+            for thing in scene.objects
+        ],
+        "expressions": {
+            str(n): {
+                "kind": expression.kind,
+                "cues": sorted(expression.cues),
+                "appearance_decides": expression.appearance_decides,
+            }
+            for n, expression in enumerate(scene.expressions)
+        },
+    }
+
+
+def _save(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content))
