@@ -1,0 +1,181 @@
+"""Properties of clip sampling and of object-level selective supervision."""
+
+import numpy as np
+import pytest
+
+from tgl_e2e.data.sampling import (
+    choose_stretch,
+    sample_clip,
+    sample_in_stretch,
+    select_objects,
+    union_target,
+)
+
+
+def random_relevant(rng: np.random.Generator) -> np.ndarray:
+    """A video of random length with up to three moments, at times none, at times all of it."""
+    relevant = np.zeros(rng.integers(1, 120), dtype=bool)
+    for _ in range(rng.integers(0, 4)):
+        start = rng.integers(relevant.size)
+        relevant[start : start + rng.integers(1, 40)] = True
+    if rng.random() < 0.1:
+        relevant[:] = True
+    return relevant
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_clip_properties(seed):
+    rng = np.random.default_rng(seed)
+    relevant = random_relevant(rng)
+    num_frames, block = int(rng.integers(1, 13)), int(rng.integers(1, 65))
+    clip = sample_clip(relevant, num_frames, block, rng)
+    assert clip.shape == (num_frames,) and np.issubdtype(clip.dtype, np.integer)
+    assert (np.diff(clip) >= 0).all()
+    assert clip[0] >= 0 and clip[-1] < relevant.size
+    assert clip[-1] - clip[0] < block
+    stretch = min(block, relevant.size)
+    if stretch >= num_frames:
+        assert np.unique(clip).size == num_frames
+    else:
+        assert np.unique(clip).size == stretch
+    if relevant.any():
+        assert relevant[clip].any()
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_half_comes_from_the_moment(seed):
+    rng = np.random.default_rng(seed)
+    relevant = random_relevant(rng)
+    num_frames = int(rng.integers(1, 13))
+    block = int(rng.integers(1, 65))
+    start, end = choose_stretch(relevant, block, rng)
+    assert end - start == min(block, relevant.size)
+    available = int(relevant[start:end].sum())
+    assert available >= 1 or not relevant.any()
+    clip = sample_in_stretch(relevant, (start, end), num_frames, rng)
+    assert start <= clip[0] and clip[-1] < end
+    half = -(-num_frames // 2)
+    if end - start >= num_frames:
+        assert relevant[clip].sum() >= min(half, available)
+    elif available:  # too short for the clip: moments repeat until they make up half of it
+        assert relevant[clip].sum() >= min(half, available + num_frames - (end - start))
+
+
+def test_every_frame_and_every_offset_can_come():
+    relevant = np.zeros(40, dtype=bool)
+    relevant[18:22] = True
+    rng = np.random.default_rng(0)
+    clips = [sample_clip(relevant, 4, 16, rng) for _ in range(2000)]
+    seen = np.bincount(np.concatenate(clips), minlength=40)
+    # A stretch of 16 around frames 18..21 reaches frames 3..36, and no others.
+    assert (seen[3:37] > 0).all()
+    assert not seen[:3].any() and not seen[37:].any()
+
+
+def test_rest_of_the_clip_may_be_relevant_too():
+    relevant = np.ones(30, dtype=bool)
+    clip = sample_clip(relevant, 8, 64, np.random.default_rng(0))
+    assert np.unique(clip).size == 8
+
+
+def test_single_frame_clip_is_a_moment_frame():
+    relevant = np.zeros(50, dtype=bool)
+    relevant[33] = True
+    for seed in range(20):
+        assert sample_clip(relevant, 1, 64, np.random.default_rng(seed)).tolist() == [33]
+
+
+def test_moment_shorter_than_half_is_taken_whole():
+    relevant = np.zeros(50, dtype=bool)
+    relevant[[20, 21]] = True
+    for seed in range(20):
+        clip = sample_clip(relevant, 8, 50, np.random.default_rng(seed))
+        assert {20, 21} <= set(clip.tolist()) and np.unique(clip).size == 8
+
+
+def test_without_moment_sampling_the_moment_does_not_matter():
+    one, other = np.zeros(60, dtype=bool), np.zeros(60, dtype=bool)
+    one[:3], other[50:] = True, True
+    for seed in range(30):
+        a, b = (
+            sample_clip(r, 6, 20, np.random.default_rng(seed), moment_sampling=False)
+            for r in (one, other)
+        )
+        assert (a == b).all() and a[-1] - a[0] < 20
+    starts = [
+        choose_stretch(one, 20, np.random.default_rng(s), moment_sampling=False)[0]
+        for s in range(400)
+    ]
+    assert min(starts) == 0 and max(starts) == 40
+
+
+def test_no_target_gives_a_uniform_clip():
+    relevant = np.zeros(25, dtype=bool)
+    rng = np.random.default_rng(0)
+    seen = np.bincount(
+        np.concatenate([sample_clip(relevant, 5, 64, rng) for _ in range(500)]), minlength=25
+    )
+    assert seen.min() > 60 and seen.max() < 140  # expected 100 each
+
+
+def test_same_generator_same_clip():
+    relevant = random_relevant(np.random.default_rng(3))
+    first, second = (sample_clip(relevant, 8, 64, np.random.default_rng(7)) for _ in range(2))
+    assert (first == second).all()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (np.zeros(0, dtype=bool), 4, 8),
+        (np.zeros((2, 3), dtype=bool), 4, 8),
+        (np.ones(5, dtype=bool), 0, 8),
+        (np.ones(5, dtype=bool), 4, 0),
+    ],
+)
+def test_senseless_arguments_are_refused(arguments):
+    with pytest.raises(ValueError):
+        sample_clip(*arguments, np.random.default_rng(0))
+
+
+def test_select_objects_keeps_those_whose_moments_overlap():
+    moments = {"a": [(0, 4)], "b": [(10, 12), (20, 30)], "c": [(5, 9)], "d": []}
+    assert select_objects(moments, [4, 13, 20]) == ["a", "b"]
+    assert select_objects(moments, [5]) == ["c"]
+    assert select_objects(moments, [9, 10]) == ["b", "c"]
+    assert select_objects(moments, [13, 19, 31]) == []
+    assert select_objects({}, [1, 2]) == []
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_an_object_survives_every_clip_drawn_from_the_moments(seed):
+    rng = np.random.default_rng(seed)
+    length = int(rng.integers(5, 100))
+    moments = {}
+    relevant = np.zeros(length, dtype=bool)
+    for obj in range(rng.integers(1, 4)):
+        start = int(rng.integers(length))
+        end = int(rng.integers(start, length))
+        moments[obj] = [(start, end)]
+        relevant[start : end + 1] = True
+    clip = sample_clip(relevant, int(rng.integers(1, 9)), 32, rng)
+    kept = select_objects(moments, clip)
+    assert kept
+    for obj, [(start, end)] in moments.items():
+        assert (obj in kept) == bool(set(range(start, end + 1)) & set(clip.tolist()))
+
+
+def test_union_target():
+    masks = {1: np.zeros((2, 3, 4), dtype=bool), 2: np.zeros((2, 3, 4), dtype=bool)}
+    masks[1][0, 0, 0] = True
+    masks[2][1, 2, 3] = True
+    both = union_target(masks, [1, 2])
+    assert both.sum() == 2 and both[0, 0, 0] and both[1, 2, 3]
+    only = union_target(masks, [2])
+    assert (only == masks[2]).all() and only is not masks[2]
+    assert not union_target(masks, []).any()
+    assert union_target({}, [], shape=(2, 3, 4)).shape == (2, 3, 4)
+    with pytest.raises(ValueError):
+        union_target({}, [])
+    with pytest.raises(ValueError):
+        union_target(masks, [3])

@@ -1,0 +1,160 @@
+"""What all data sets of videos with expressions have in common, once they are read.
+
+Frames are counted by their position in the video, from 0; moments are (first, last) positions,
+inclusive. Nothing here reads a mask or a frame before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from tgl_e2e.errors import InputError
+from tgl_e2e.moments import inside, spans
+
+Span = tuple[int, int]
+ANY_OBJECT = "*"  # stands for the union where moments are not known object by object
+
+
+class MaskReader(Protocol):
+    """The masks of one expression's objects, read when asked for."""
+
+    def read(self, objects: Sequence[str], position: int) -> np.ndarray:
+        """(H, W) bool: the union of these objects in one frame; of none: empty."""
+        ...
+
+    def visible(self, obj: str) -> np.ndarray:
+        """(T,) bool: the frames in which an object has a mask."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExpressionRecord:
+    """A sentence about a video, with what is known of its target.
+
+    id: unique in its video; texts are not.
+    objects: the objects meant; () for an expression without target, None if not known.
+    moments: per object the spans of frames in which it shows what the text says; under
+        ANY_OBJECT alone where only the union is known; None if not known.
+    masks: None for a split without masks.
+    """
+
+    id: str
+    text: str
+    objects: tuple[str, ...] | None
+    moments: Mapping[str, Sequence[Span]] | None
+    masks: MaskReader | None = None
+
+    @property
+    def no_target(self) -> bool:
+        """Whether it is known that the text speaks of nothing in the video."""
+        if self.objects is not None:
+            return not self.objects
+        return self.moments is not None and not any(self.moments.values())
+
+    def relevant(self, num_frames: int) -> np.ndarray | None:
+        """M+ as (T,) bool, the union over objects; None if the moments are not known."""
+        if self.moments is None:
+            return None
+        together = [span for object_spans in self.moments.values() for span in object_spans]
+        return inside(np.arange(num_frames), together)
+
+    def intervals(self, num_frames: int) -> list[Span] | None:
+        """M+ as disjoint ascending spans; None if the moments are not known."""
+        relevant = self.relevant(num_frames)
+        return None if relevant is None else spans(np.arange(num_frames), relevant)
+
+    def mask(self, position: int) -> np.ndarray | None:
+        """(H, W) bool: the union of the objects in one frame; None in a split without masks."""
+        if self.masks is None:
+            return None
+        return self.masks.read(self.objects or (), position)
+
+    def object_masks(self, positions: Sequence[int]) -> dict[str, np.ndarray] | None:
+        """Per object (T, H, W) bool in the frames asked for; None in a split without masks."""
+        if self.masks is None:
+            return None
+        return {
+            obj: np.stack([self.masks.read((obj,), int(p)) for p in positions])
+            for obj in self.objects or ()
+        }
+
+
+class Pictures(Sequence):
+    """A video's frames as a sequence of PIL images (RGB), each read when indexed."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> Image.Image:
+        path = self.paths[position]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such frame, get the whole data set") from None
+        except (OSError, SyntaxError, ValueError):
+            raise InputError(f"{path}: a damaged picture, restore it") from None
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """A video as a list of pictures. name: unique in its split; frames: in order of time."""
+
+    name: str
+    frames: tuple[Path, ...]
+    expressions: tuple[ExpressionRecord, ...]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.frames)
+
+    @property
+    def pictures(self) -> Pictures:
+        """The frames themselves: just these, whatever else lies in their folder."""
+        return Pictures(self.frames)
+
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the first frame, from its header."""
+        return picture_size(self.frames[0])
+
+
+@dataclass(frozen=True)
+class VideoDataset:
+    """One split of a data set. kind: its name on the command line; root: the folder given."""
+
+    kind: str
+    root: Path
+    split: str
+    videos: tuple[VideoRecord, ...]
+
+    @property
+    def num_expressions(self) -> int:
+        return sum(len(video.expressions) for video in self.videos)
+
+    def video(self, name: str) -> VideoRecord:
+        """One video by its name; InputError if there is none."""
+        for video in self.videos:
+            if video.name == name:
+                return video
+        some = ", ".join(video.name for video in self.videos[:3])
+        raise InputError(
+            f"{self.root}: split {self.split} has no video '{name}'; it has {some}, ..."
+        )
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a picture, from its header alone; InputError if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError):
+        raise InputError(f"{path}: not a readable picture, restore it") from None

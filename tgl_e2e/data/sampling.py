@@ -1,0 +1,186 @@
+"""Which frames a training clip is made of, and which objects it is supervised with.
+
+Pure functions: all randomness comes from the generator that is passed in, so that a sample is a
+function of (seed, epoch, index) alone, whatever worker draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+ObjectId = TypeVar("ObjectId", bound=Hashable)
+
+
+def choose_stretch(
+    relevant: np.ndarray,
+    block: int,
+    rng: np.random.Generator,
+    moment_sampling: bool = True,
+) -> tuple[int, int]:
+    """Chooses the stretch of consecutive frames that a clip is drawn from.
+
+    With moment sampling the stretch holds a random frame of M+ at a random place; without it (or
+    without any M+: a no-target expression) it lies anywhere. It is never longer than what the
+    network sees of a video at once in inference, so that both see the same time spans.
+
+    Args:
+        relevant: (T_V,) bool, True where the frame belongs to M+.
+        block: longest stretch, in frames.
+        rng: source of randomness.
+        moment_sampling: False: M+ is ignored (ablation).
+
+    Returns:
+        (start, end), end exclusive; end - start = min(block, T_V).
+
+    Raises:
+        ValueError: `relevant` is empty or not one-dimensional, or `block` < 1.
+    """
+    relevant = np.asarray(relevant, dtype=bool)
+    if relevant.ndim != 1 or relevant.size == 0:
+        raise ValueError(f"relevant must be (T_V,) with T_V >= 1, got shape {relevant.shape}")
+    if block < 1:
+        raise ValueError(f"block must be at least 1 frame, got {block}")
+    length = min(block, relevant.size)
+    first, last = 0, relevant.size - length  # of the places where a stretch may start
+    moment = np.flatnonzero(relevant)
+    if moment_sampling and moment.size:
+        anchor = int(moment[rng.integers(moment.size)])
+        first, last = max(first, anchor - length + 1), min(last, anchor)
+    start = int(rng.integers(first, last + 1))
+    return start, start + length
+
+
+def sample_in_stretch(
+    relevant: np.ndarray,
+    stretch: tuple[int, int],
+    num_frames: int,
+    rng: np.random.Generator,
+    moment_sampling: bool = True,
+) -> np.ndarray:
+    """Draws the frames of a clip from one stretch: half from its M+, the rest from all of it.
+
+    No frame comes twice unless the stretch is shorter than the clip; then every frame comes at
+    least once. Where the stretch holds fewer M+ frames than half the clip, all of them are taken
+    (and repeated only in a stretch shorter than the clip).
+
+    Args:
+        relevant: (T_V,) bool, True where the frame belongs to M+.
+        stretch: (start, end), end exclusive, inside the video.
+        num_frames: length T of the clip.
+        rng: source of randomness.
+        moment_sampling: False: uniform over the stretch (ablation).
+
+    Returns:
+        (num_frames,) int64 frame positions, ascending.
+
+    Raises:
+        ValueError: `num_frames` < 1 or the stretch does not lie in the video.
+    """
+    relevant = np.asarray(relevant, dtype=bool)
+    start, end = stretch
+    if num_frames < 1:
+        raise ValueError(f"a clip has at least one frame, got {num_frames}")
+    if not 0 <= start < end <= relevant.size:
+        raise ValueError(f"stretch {stretch} does not lie in a video of {relevant.size} frames")
+    frames = np.arange(start, end)
+    moment = frames[relevant[start:end]] if moment_sampling else frames[:0]
+    half = (num_frames + 1) // 2  # rounded up: a clip of one frame is a frame of M+
+
+    if frames.size >= num_frames:
+        chosen = rng.choice(moment, size=min(half, moment.size), replace=False)
+        others = np.setdiff1d(frames, chosen, assume_unique=True)
+        rest = rng.choice(others, size=num_frames - chosen.size, replace=False)
+        return np.sort(np.concatenate([chosen, rest]))
+
+    repeats = num_frames - frames.size
+    from_moment = min(repeats, max(0, half - moment.size)) if moment.size else 0
+    return np.sort(
+        np.concatenate(
+            [
+                frames,
+                rng.choice(moment, size=from_moment) if from_moment else moment[:0],
+                rng.choice(frames, size=repeats - from_moment),
+            ]
+        )
+    )
+
+
+def sample_clip(
+    relevant: np.ndarray,
+    num_frames: int,
+    block: int,
+    rng: np.random.Generator,
+    moment_sampling: bool = True,
+) -> np.ndarray:
+    """Draws a training clip: a stretch (`choose_stretch`), then its frames (`sample_in_stretch`).
+
+    Args:
+        relevant: (T_V,) bool, True where the frame belongs to M+; all False for an expression
+            without target (any stretch, uniform frames).
+        num_frames: length T of the clip.
+        block: longest stretch, in frames.
+        rng: source of randomness.
+        moment_sampling: False: stretch anywhere, frames uniform, whatever M+ (ablation).
+
+    Returns:
+        (num_frames,) int64 frame positions, ascending.
+
+    Raises:
+        ValueError: `num_frames` < 1, `block` < 1, or a video without frames.
+    """
+    stretch = choose_stretch(relevant, block, rng, moment_sampling)
+    return sample_in_stretch(relevant, stretch, num_frames, rng, moment_sampling)
+
+
+def select_objects(
+    moments: Mapping[ObjectId, Sequence[tuple[int, int]]], indices: Iterable[int]
+) -> list[ObjectId]:
+    """Object-level selective supervision (paper Eq. 6): which objects a clip is supervised with.
+
+    Args:
+        moments: per object its moments M_i: (start, end) frame positions, inclusive.
+        indices: the sampled frame positions, T.
+
+    Returns:
+        The objects i with T and M_i overlapping, in the order of `moments`. All their masks in
+        the clip count, in frames outside M_i too.
+    """
+    sampled = np.asarray(list(indices), dtype=np.int64)
+    return [
+        obj
+        for obj, intervals in moments.items()
+        if any(bool(((start <= sampled) & (sampled <= end)).any()) for start, end in intervals)
+    ]
+
+
+def union_target(
+    masks_by_object: Mapping[ObjectId, np.ndarray],
+    kept: Iterable[ObjectId],
+    shape: tuple[int, int, int] | None = None,
+) -> np.ndarray:
+    """The clip's target: the union of the kept objects' masks (paper Eq. 6).
+
+    Args:
+        masks_by_object: per object (T, H, W) bool masks in the sampled frames.
+        kept: the objects to unite, as from `select_objects`; none: an empty target.
+        shape: (T, H, W); needed only when `masks_by_object` is empty (no-target expression).
+
+    Returns:
+        (T, H, W) bool, a new array.
+
+    Raises:
+        ValueError: a kept object has no masks, or there is nothing to take the shape from.
+    """
+    if shape is None:
+        if not masks_by_object:
+            raise ValueError("no object given: pass the shape (T, H, W) of the empty target")
+        shape = next(iter(masks_by_object.values())).shape
+    target = np.zeros(shape, dtype=bool)
+    for obj in kept:
+        if obj not in masks_by_object:
+            raise ValueError(f"object {obj!r} is to be kept but has no masks")
+        target |= np.asarray(masks_by_object[obj], dtype=bool)
+    return target
