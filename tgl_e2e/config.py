@@ -1,0 +1,220 @@
+"""The network's configuration: plain dataclasses, written to and read from ``config.json``.
+
+Only :class:`~tgl_e2e.model.tgl.TGL` and the entry points see a configuration; the modules below
+them take explicit arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tgl_e2e.errors import InputError
+
+PRESETS = Path(__file__).parent / "presets"
+CONFIG_NAME = "config.json"
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """SAM2: which architecture, which weights, which size."""
+
+    base: str | None = field(
+        default=None,
+        metadata={"help": "SAM2.1 weights: hub id (facebook/sam2.1-hiera-base-plus) or .pt file; "
+                          "null trains from scratch"},
+    )
+    architecture: str = field(
+        default="sam2.1_hiera_b+",
+        metadata={"help": "name of a SAM2.1 yaml inside the sam2 package"},
+    )
+    overrides: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={"help": "nested values laid over that yaml (sizes of a network from scratch)"},
+    )
+    image_size: int = field(default=1024, metadata={"help": "side S that frames are resized to"})
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """RoBERTa: which weights; the sizes count only for a network from scratch."""
+
+    base: str | None = field(
+        default=None,
+        metadata={"help": "RoBERTa weights: hub id (FacebookAI/roberta-base) or folder; "
+                          "null trains from scratch"},
+    )
+    vocab_size: int = 50265
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    intermediate_size: int = 3072
+    max_tokens: int = field(default=512, metadata={"help": "longest text, special tokens included"})
+    dropout: float = 0.1
+    adapter_layers: tuple[int, ...] = field(
+        default=(4, 8, 12), metadata={"help": "an adapter stands after each of these layers"}
+    )
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Cross-modal adapters (Eq. 1), one after each of the last three trunk stages."""
+
+    dim: int = field(default=256, metadata={"help": "width of the down-projected streams"})
+    num_heads: int = 8
+    temporal: bool = field(
+        default=True, metadata={"help": "tokens of one patch attend to each other over all frames"}
+    )
+    patch_sizes: tuple[int, ...] = field(
+        default=(8, 4, 2), metadata={"help": "side P of those patches, per adapter, in tokens"}
+    )
+
+
+@dataclass(frozen=True)
+class TAMConfig:
+    """Temporal Alignment Module (A.2.2)."""
+
+    dim: int = 256
+    num_heads: int = 8
+    num_layers: int = 1
+    pooling: str = field(
+        default="mean",
+        metadata={"help": "frame query from the feature map: 'mean', or 'text' (attention pooling "
+                          "steered by the sentence)"},
+    )
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Memory bank of MDP (Eq. 4 and 5) and its ablations."""
+
+    num_memories: int = field(default=6, metadata={"help": "nearest entries a frame attends to"})
+    num_pointers: int = field(default=16, metadata={"help": "nearest object pointers"})
+    bank: str = field(
+        default="relevant", metadata={"help": "'relevant': M+ frames only; 'all': every frame"}
+    )
+    mfe: bool = field(
+        default=True,
+        metadata={"help": "moment-aware feature extraction: M- frames use F_SAM, not F_Adp"},
+    )
+    dual_path: bool = field(
+        default=True,
+        metadata={"help": "false: every frame takes the language path (the baseline)"},
+    )
+
+
+@dataclass(frozen=True)
+class TGLConfig:
+    """The whole network.
+
+    Args:
+        window: frames that temporal modules see at once (T of a training clip).
+        block: frames of one stretch of video from which a window is dealt; training clips are
+            drawn from stretches of at most this many frames.
+    """
+
+    name: str = "hiera-b"
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    tam: TAMConfig = field(default_factory=TAMConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    freeze_bases: bool = field(
+        default=True,
+        metadata={"help": "keep image encoder, prompt encoder and RoBERTa as they were loaded"},
+    )
+    window: int = 8
+    block: int = 64
+
+    def __post_init__(self) -> None:
+        if len(self.text.adapter_layers) != 3 or len(self.adapter.patch_sizes) != 3:
+            raise InputError("text.adapter_layers and adapter.patch_sizes need three entries each, "
+                             "one per adapter")
+        if max(self.text.adapter_layers) > self.text.num_layers:
+            raise InputError(f"text.adapter_layers {self.text.adapter_layers} exceed "
+                             f"text.num_layers {self.text.num_layers}")
+        if self.memory.bank not in ("relevant", "all"):
+            raise InputError(f"memory.bank is {self.memory.bank!r}; use 'relevant' or 'all'")
+        if self.tam.pooling not in ("mean", "text"):
+            raise InputError(f"tam.pooling is {self.tam.pooling!r}; use 'mean' or 'text'")
+        if not 1 <= self.window <= self.block:
+            raise InputError(f"window ({self.window}) must lie between 1 and block ({self.block})")
+
+    @classmethod
+    def from_preset(cls, name: str) -> TGLConfig:
+        """``tiny``, ``hiera-b`` or ``hiera-l``: the ``model`` part of a file in ``presets/``."""
+        return cls.from_dict(read_preset(name)["model"])
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TGLConfig:
+        """Strict: an unknown key is an :class:`InputError` that names it."""
+        return from_dict(cls, values, "config")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TGLConfig:
+        """Reads ``folder/config.json``."""
+        path = Path(folder) / CONFIG_NAME
+        if not path.is_file():
+            raise InputError(f"checkpoint {folder}: no {CONFIG_NAME} in it; give a folder written "
+                             "by save_pretrained (config.json and model.safetensors)")
+        try:
+            values = json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not valid JSON ({error}); restore the file") from None
+        return cls.from_dict(values.get("model", values) if isinstance(values, dict) else values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, as ``config.json`` holds them."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def with_values(self, **changes: Any) -> TGLConfig:
+        """A copy with dotted keys replaced: ``with_values(**{"memory.bank": "all"})``."""
+        values = self.to_dict()
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            node = values
+            for parent in parents:
+                node = node.get(parent) if isinstance(node, dict) else None
+            if not isinstance(node, dict) or last not in node:
+                raise InputError(f"unknown configuration value {key!r}")
+            node[last] = value
+        return type(self).from_dict(values)
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """The whole preset file: ``model`` (TGLConfig) and ``train`` (train.py's values)."""
+    path = PRESETS / f"{name}.yaml"
+    if not path.is_file():
+        raise InputError(f"unknown preset {name!r}; choose from {', '.join(preset_names())}")
+    return yaml.safe_load(path.read_text())
+
+
+def from_dict(cls: type, values: Any, where: str) -> Any:
+    """Builds a (nested) dataclass from plain values; lists become tuples."""
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected a mapping, found {type(values).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(fields)}")
+    arguments = {}
+    for name, value in values.items():
+        default = fields[name].default_factory
+        if default is not dataclasses.MISSING and dataclasses.is_dataclass(default):
+            value = from_dict(default, value, f"{where}.{name}")
+        elif isinstance(value, list):
+            value = tuple(value)
+        arguments[name] = value
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise InputError(f"{where}: {error}") from None

@@ -1,0 +1,110 @@
+"""Cross-modal adapters (paper Eq. 1), with the temporal attention of SAMWISE inside."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from timm.layers import Mlp, trunc_normal_
+from torch import Tensor, nn
+
+from tgl_e2e.model.attention import Attention, time_embedding
+
+
+class TemporalAttention(nn.Module):
+    """Tokens of one P x P patch attend to each other over all frames of the clip.
+
+    SAMWISE (Cuttano et al., 2025) calls this hierarchical selective attention. The position in the
+    patch and the frame's time are added to the values too: motion is a change of position.
+    """
+
+    def __init__(self, dim: int, num_heads: int, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.norm = nn.LayerNorm(dim)
+        self.attention = Attention(dim, num_heads)
+        self.position = nn.Parameter(torch.zeros(patch_size * patch_size, dim))
+        trunc_normal_(self.position, std=0.02)
+
+    def forward(self, x: Tensor, times: Tensor) -> Tensor:
+        """
+        Args:
+            x: (B, T, H, W, D), H and W multiples of P.
+            times: (B, T) in blocks, see :func:`time_embedding`.
+
+        Returns:
+            (B, T, H, W, D), to be added to ``x``.
+        """
+        batch, _, height, _, dim = x.shape
+        patch = self.patch_size
+        tokens = rearrange(
+            self.norm(x), "b t (h p) (w q) d -> b h w t (p q) d", p=patch, q=patch
+        )
+        when = time_embedding(times, dim).to(tokens.dtype)  # (B, T, D)
+        tokens = tokens + self.position + when[:, None, None, :, None, :]
+        tokens = rearrange(tokens, "b h w t s d -> (b h w) (t s) d")
+        attended = self.attention(tokens, tokens)
+        return rearrange(
+            attended, "(b h w) (t p q) d -> b t (h p) (w q) d",
+            b=batch, h=height // patch, p=patch, q=patch,
+        )
+
+
+class CrossModalAdapter(nn.Module):
+    """Fuses one trunk stage with one text layer, both ways.
+
+    Both ``up`` projections start at zero: an untrained adapter changes nothing.
+
+    Args:
+        visual_dim: C of the trunk stage.
+        text_dim: D of the text encoder.
+        dim: width of the shared space.
+        patch_size: side of the temporal patches; None leaves temporal attention out.
+    """
+
+    def __init__(
+        self, visual_dim: int, text_dim: int, dim: int, num_heads: int, patch_size: int | None
+    ) -> None:
+        super().__init__()
+        self.visual_down = nn.Linear(visual_dim, dim)
+        self.text_down = nn.Linear(text_dim, dim)
+        self.temporal = None
+        if patch_size is not None:
+            self.temporal = TemporalAttention(dim, num_heads, patch_size)
+        self.visual_norm = nn.LayerNorm(dim)
+        self.text_norm = nn.LayerNorm(dim)
+        self.visual_attends_text = Attention(dim, num_heads)
+        self.text_attends_visual = Attention(dim, num_heads)
+        self.visual_mlp_norm = nn.LayerNorm(dim)
+        self.visual_mlp = Mlp(dim, hidden_features=dim)
+        self.visual_up = nn.Linear(dim, visual_dim)
+        self.text_up = nn.Linear(dim, text_dim)
+        for up in (self.visual_up, self.text_up):
+            nn.init.zeros_(up.weight)
+            nn.init.zeros_(up.bias)
+
+    def forward(
+        self, visual: Tensor, text: Tensor, text_mask: Tensor, times: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            visual: (B, T, H, W, C) output of a trunk stage.
+            text: (B, L, D) output of a text layer.
+            text_mask: (B, L) bool, False at padding.
+            times: (B, T) in blocks.
+
+        Returns:
+            F_Adp (B, T, H, W, C) and E_Adp (B, L, D) of Eq. 1. Each frame attends to the text; the
+            text attends to the tokens of the whole clip.
+        """
+        frames, height = visual.shape[1:3]
+        x = self.visual_down(visual)  # (B, T, H, W, dim)
+        e = self.text_down(text)  # (B, L, dim)
+        if self.temporal is not None:
+            x = x + self.temporal(x, times)
+        x = rearrange(x, "b t h w d -> b (t h w) d")
+        x_normed, e_normed = self.visual_norm(x), self.text_norm(e)
+        x = x + self.visual_attends_text(x_normed, e_normed, text_mask)
+        e = e + self.text_attends_visual(e_normed, x_normed)
+        x = x + self.visual_mlp(self.visual_mlp_norm(x))
+        x = rearrange(x, "b (t h w) d -> b t h w d", t=frames, h=height)
+        return visual + self.visual_up(x), text + self.text_up(e)

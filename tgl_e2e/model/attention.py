@@ -1,0 +1,61 @@
+"""Attention and time embedding shared by the adapters and the TAM."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+# Time is measured in blocks; one block spans this many units of the sine embedding, so that
+# neighbouring frames of a 64-frame block are one unit apart, as positions of a sentence are.
+UNITS_PER_BLOCK = 64.0
+
+
+class Attention(nn.Module):
+    """Multi-head attention of one sequence to another (or to itself)."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, context: Tensor, context_mask: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            x: (N, Lq, D) queries.
+            context: (N, Lk, D) keys and values.
+            context_mask: (N, Lk) bool, False at padding; every row holds at least one True.
+
+        Returns:
+            (N, Lq, D)
+        """
+        query = rearrange(self.query(x), "n l (h d) -> n h l d", h=self.num_heads)
+        key, value = rearrange(
+            self.key_value(context), "n l (two h d) -> two n h l d", two=2, h=self.num_heads
+        )
+        mask = None if context_mask is None else context_mask[:, None, None, :]  # (N, 1, 1, Lk)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(rearrange(attended, "n h l d -> n l (h d)"))
+
+
+def time_embedding(times: Tensor, dim: int) -> Tensor:
+    """Sine embedding of true frame times.
+
+    Clips are sampled sparsely and unevenly, so the index in the clip would say nothing about speed.
+
+    Args:
+        times: (...) position inside the block, in blocks (0 = its first frame, 1 = its length).
+        dim: even number of channels.
+
+    Returns:
+        (..., dim) float32
+    """
+    half = dim // 2
+    exponent = torch.arange(half, device=times.device, dtype=torch.float32) / half
+    angle = times.float().unsqueeze(-1) * UNITS_PER_BLOCK / (1000.0**exponent)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -1,0 +1,112 @@
+"""Writing and strict reading of ``config.json`` + ``model.safetensors`` + tokenizer."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from tgl_e2e.config import CONFIG_NAME, TGLConfig
+from tgl_e2e.errors import InputError
+from tgl_e2e.model.trained import is_base
+
+if TYPE_CHECKING:
+    from tgl_e2e.model.tgl import TGL
+
+WEIGHTS_NAME = "model.safetensors"
+FORMAT = "tgl_e2e-1"
+
+
+def _leaves_bases_out(config: TGLConfig) -> bool:
+    return config.freeze_bases and None not in (config.vision.base, config.text.base)
+
+
+def save_checkpoint(
+    model: TGL, folder: str | Path, include_frozen: bool | None, dtype: torch.dtype | None
+) -> None:
+    """See :meth:`TGL.save_pretrained`. Each file appears whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if include_frozen is None:
+        include_frozen = not _leaves_bases_out(model.config)
+    state = {
+        name: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+        for name, value in model.state_dict().items()
+        if include_frozen or not is_base(name)
+    }
+    metadata = {"format": FORMAT, "includes_bases": str(include_frozen).lower()}
+    partial = folder / (WEIGHTS_NAME + ".partial")
+    save_file(state, str(partial), metadata=metadata)
+    os.replace(partial, folder / WEIGHTS_NAME)
+    model.text.save_tokenizer(folder)
+    partial = folder / (CONFIG_NAME + ".partial")
+    partial.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+    os.replace(partial, folder / CONFIG_NAME)
+
+
+def load_checkpoint(
+    cls: type[TGL], folder: str | Path, device: torch.device | str, dtype: torch.dtype | None
+) -> TGL:
+    """See :meth:`TGL.from_pretrained`."""
+    folder = _local_folder(folder)
+    config = TGLConfig.load(folder)
+    state, includes_bases = _read_weights(folder)
+    model = cls(config, pretrained=not includes_bases, tokenizer=folder)
+    expected = model.state_dict()
+    for name, value in expected.items():
+        if name not in state:
+            if not includes_bases and is_base(name):
+                continue
+            raise InputError(f"checkpoint {folder}: tensor {name!r} is missing from {WEIGHTS_NAME};"
+                             " the file is damaged or belongs to another config.json")
+        if state[name].shape != value.shape:
+            raise InputError(
+                f"checkpoint {folder}: tensor {name!r} is {tuple(state[name].shape)}, config.json "
+                f"asks for {tuple(value.shape)}; use the config.json of these weights"
+            )
+    unknown = sorted(set(state) - set(expected))
+    if unknown:
+        raise InputError(f"checkpoint {folder}: unexpected tensor {unknown[0]!r}; use the "
+                         "config.json of these weights")
+    model.load_state_dict(state, strict=False)  # the missing ones are the bases, checked above
+    model.compute_dtype = dtype or torch.float32
+    return model.to(device=device).eval()
+
+
+def _read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], bool]:
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        raise InputError(f"checkpoint {folder}: no {WEIGHTS_NAME} in it; give a folder written by "
+                         "save_pretrained")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"checkpoint {path}: not a readable safetensors file ({error}); copy it "
+                         "again") from None
+    return state, metadata.get("includes_bases", "true") == "true"
+
+
+def _local_folder(folder: str | Path) -> Path:
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(f"checkpoint {folder}: not a folder; give the folder that holds "
+                         f"{CONFIG_NAME} and {WEIGHTS_NAME}")
+    if str(folder).count("/") != 1 or str(folder).startswith((".", "/", "~")):
+        raise InputError(f"checkpoint {folder}: no such folder; give one that holds {CONFIG_NAME} "
+                         f"and {WEIGHTS_NAME}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(folder)))
+    except Exception as error:  # offline, gated, not found: one remedy for all
+        raise InputError(f"checkpoint {folder}: no such folder, and not to be had from the hub "
+                         f"({type(error).__name__}); download it and give its folder") from None

@@ -1,0 +1,105 @@
+"""The memory bank of M+ frames: it stores and selects, and never calls the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Memories:
+    """Entries of N banks of equal size, in time order.
+
+    features: (N, E, HW, Cm) encoded memories; pointers: (N, E, C) object pointers;
+    frames: (N, E) long, the frame numbers they were written at.
+    """
+
+    features: Tensor
+    pointers: Tensor
+    frames: Tensor
+
+    def __len__(self) -> int:
+        """E, entries per bank."""
+        return self.frames.shape[1]
+
+    def banks(self, index: Tensor | slice) -> Memories:
+        """The banks at ``index`` along N."""
+        return Memories(self.features[index], self.pointers[index], self.frames[index])
+
+    def entries(self, index: slice) -> Memories:
+        """The entries at ``index`` along E."""
+        return Memories(self.features[:, index], self.pointers[:, index], self.frames[:, index])
+
+    @staticmethod
+    def join(banks: list[Memories]) -> Memories:
+        """Joins banks of equal size along N."""
+        return Memories(
+            torch.cat([b.features for b in banks]),
+            torch.cat([b.pointers for b in banks]),
+            torch.cat([b.frames for b in banks]),
+        )
+
+    @staticmethod
+    def stack(entries: list[Memories]) -> Memories:
+        """Joins entries of the same N banks along E."""
+        return Memories(
+            torch.cat([e.features for e in entries], dim=1),
+            torch.cat([e.pointers for e in entries], dim=1),
+            torch.cat([e.frames for e in entries], dim=1),
+        )
+
+
+def nearest(entry_frames: Tensor, query_frames: Tensor, count: int) -> Tensor:
+    """The entries nearest in time to each query, nearest first; of two as near, the earlier one.
+
+    Args:
+        entry_frames: (N, E) frame numbers in ascending order.
+        query_frames: (N,)
+        count: how many at most.
+
+    Returns:
+        (N, min(count, E)) long indices into E
+    """
+    distance = (entry_frames - query_frames[:, None]).abs()
+    return distance.argsort(dim=1, stable=True)[:, :count]
+
+
+def gather_entries(values: Tensor, index: Tensor) -> Tensor:
+    """values (N, E, ...) at index (N, K) -> (N, K, ...)"""
+    rows = torch.arange(len(index), device=index.device)[:, None]
+    return values[rows, index]
+
+
+class MemoryBank:
+    """The bank of one expression while a video is read block by block.
+
+    Entries come in ascending frame order. A frame selects among entries by distance, so once all
+    frames up to some point are done, only the newest entries can still be the nearest to a later
+    one: :meth:`prune` keeps those, and the bank stays bounded however long the video is.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[Memories] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def write(self, entry: Memories) -> None:
+        """entry: N = 1, E = 1, later than all before."""
+        assert entry.frames.shape == (1, 1)
+        assert not self._entries or entry.frames.item() > self._entries[-1].frames.item()
+        self._entries.append(entry)
+
+    def read(self) -> Memories:
+        """All entries, N = 1."""
+        return Memories.stack(self._entries)
+
+    def prune(self, keep: int) -> None:
+        """Forgets all but the ``keep`` newest entries.
+
+        Safe once no frame before the newest entry waits: for any later frame t, entries that are
+        all earlier than t are nearer the newer they are.
+        """
+        self._entries = self._entries[-keep:]

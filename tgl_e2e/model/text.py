@@ -1,0 +1,185 @@
+"""RoBERTa as the network uses it. The only module that imports ``transformers``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from HanTa import HanoverTagger
+from tokenizers import ByteLevelBPETokenizer
+from torch import Tensor, nn
+from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+from tgl_e2e.errors import InputError
+
+SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # RoBERTa's ids 0 to 4
+TOKENIZER_FILES = ("vocab.json", "merges.txt")
+
+
+@dataclass
+class TextTokens:
+    """Tokenised sentences. ids: (B, L) long; mask: (B, L) bool, False at padding; verb_mask:
+    (B, L) bool, True at tokens of verbs (of all words where a sentence has none)."""
+
+    ids: Tensor
+    mask: Tensor
+    verb_mask: Tensor
+
+    def to(self, device: torch.device | str) -> TextTokens:
+        return TextTokens(self.ids.to(device), self.mask.to(device), self.verb_mask.to(device))
+
+    def __getitem__(self, index: Tensor | slice) -> TextTokens:
+        return TextTokens(self.ids[index], self.mask[index], self.verb_mask[index])
+
+
+@lru_cache(maxsize=1)
+def _tagger() -> HanoverTagger.HanoverTagger:
+    return HanoverTagger.HanoverTagger("morphmodel_en.pgz")
+
+
+@lru_cache(maxsize=8192)
+def verb_spans(text: str) -> tuple[tuple[int, int], ...]:
+    """Character spans of the verb-related words of a sentence.
+
+    HanTa's tags VV* (lexical verbs of the BNC tag set), and any word in -ing.
+    """
+    words, start = [], 0
+    for word in text.split():
+        start = text.index(word, start)
+        stripped = word.strip(".,;:!?\"'()")
+        offset = start + word.index(stripped) if stripped else start
+        if stripped:
+            words.append((stripped, offset))
+        start += len(word)
+    if not words:
+        return ()
+    tags = [tag for _, _, tag in _tagger().tag_sent([word for word, _ in words])]
+    return tuple(
+        (offset, offset + len(word))
+        for (word, offset), tag in zip(words, tags, strict=True)
+        if tag.startswith("VV") or (word.lower().endswith("ing") and len(word) > 4)
+    )
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -> None:
+    """Trains a byte-level BPE in RoBERTa's file format: ``vocab.json`` and ``merges.txt``."""
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        texts, vocab_size=vocab_size, min_frequency=2, special_tokens=SPECIAL_TOKENS,
+        show_progress=False,
+    )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    tokenizer.save_model(str(folder))
+
+
+def load_tokenizer(source: str | Path) -> RobertaTokenizer:
+    """RoBERTa's tokenizer from a folder with vocab.json and merges.txt (or the tokenizer.json that
+    newer transformers write in their place), or from the hub."""
+    folder = Path(source)
+    if folder.is_dir() and not (folder / "tokenizer.json").is_file():
+        for name in TOKENIZER_FILES:
+            if not (folder / name).is_file():
+                raise InputError(f"tokenizer {folder}: {name} is missing; it belongs beside the "
+                                 "weights (RoBERTa's byte-level BPE)")
+    return _from_hub(str(source), RobertaTokenizer)
+
+
+def _from_hub(source: str, cls: type, **arguments):
+    try:
+        return cls.from_pretrained(source, **arguments)
+    except Exception as error:  # offline, gated, not found, damaged: one remedy for all
+        remedy = ("the folder is damaged or holds another architecture; copy it again"
+                  if Path(source).is_dir()
+                  else "download that repository and set text.base to the folder")
+        raise InputError(
+            f"RoBERTa {source!r} could not be loaded ({type(error).__name__}); {remedy}"
+        ) from None
+
+
+def load_roberta(base: str) -> RobertaModel:
+    """RoBERTa's weights from a folder saved by ``save_pretrained`` or from the hub."""
+    folder = Path(base)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise InputError(f"RoBERTa {base}: no config.json in it; give a folder written by "
+                         "RobertaModel.save_pretrained")
+    roberta, report = _from_hub(
+        base, RobertaModel, add_pooling_layer=False, attn_implementation="sdpa",
+        dtype=torch.float32, output_loading_info=True,
+    )
+    if report["missing_keys"]:  # transformers would go on with random weights
+        raise InputError(f"RoBERTa {base}: tensor {min(report['missing_keys'])!r} is missing; the "
+                         "file is damaged or belongs to another architecture")
+    return roberta
+
+
+class TextEncoder(nn.Module):
+    """RoBERTa, run a few layers at a time so that adapters can stand between them.
+
+    Args:
+        roberta: the encoder without pooler.
+        tokenizer: its tokenizer.
+        max_tokens: longest sentence in tokens, [CLS] and [SEP] included.
+    """
+
+    def __init__(self, roberta: RobertaModel, tokenizer: RobertaTokenizer, max_tokens: int) -> None:
+        super().__init__()
+        self.roberta = roberta
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.dim: int = roberta.config.hidden_size
+
+    @staticmethod
+    def from_scratch(
+        vocab_size: int, hidden_size: int, num_layers: int, num_heads: int, intermediate_size: int,
+        max_tokens: int, dropout: float,
+    ) -> RobertaModel:
+        """A RoBERTa of random weights; defaults of RobertaConfig for the rest."""
+        config = RobertaConfig(
+            vocab_size=vocab_size, hidden_size=hidden_size, num_hidden_layers=num_layers,
+            num_attention_heads=num_heads, intermediate_size=intermediate_size,
+            max_position_embeddings=max_tokens + 2,  # RoBERTa's positions start after padding's
+            type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+            hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        )
+        config._attn_implementation = "sdpa"
+        return RobertaModel(config, add_pooling_layer=False)
+
+    def tokenize(self, texts: list[str]) -> TextTokens:
+        """Raises InputError for an empty sentence or one longer than the encoder takes."""
+        for text in texts:
+            if not text.strip():
+                raise InputError("the text is empty; say what to look for, "
+                                 "for example \"the dog that jumps\"")
+        encoded = self.tokenizer(texts, padding=True, return_offsets_mapping=True)
+        lengths = [sum(row) for row in encoded["attention_mask"]]
+        for text, length in zip(texts, lengths, strict=True):
+            if length > self.max_tokens:
+                raise InputError(f"the text {text[:40]!r}... has {length} tokens; the encoder "
+                                 f"takes {self.max_tokens}: shorten it")
+        ids = torch.tensor(encoded["input_ids"])
+        mask = torch.tensor(encoded["attention_mask"], dtype=torch.bool)
+        verbs = torch.zeros_like(mask)
+        for row, (text, offsets) in enumerate(zip(texts, encoded["offset_mapping"], strict=True)):
+            for column, (start, end) in enumerate(offsets):
+                verbs[row, column] = any(start < e and s < end for s, e in verb_spans(text))
+            if not verbs[row].any():
+                verbs[row] = torch.tensor([start < end for start, end in offsets])
+        return TextTokens(ids, mask, verbs)
+
+    def embed(self, tokens: TextTokens) -> Tensor:
+        """Token embeddings (B, L, D)."""
+        return self.roberta.embeddings(input_ids=tokens.ids)
+
+    def layers(self, hidden: Tensor, mask: Tensor, start: int, end: int) -> Tensor:
+        """Layers start (inclusive) to end (exclusive): (B, L, D) -> (B, L, D)"""
+        attention_mask = mask[:, None, None, :].expand(-1, -1, mask.shape[1], -1)  # (B, 1, L, L)
+        for layer in self.roberta.encoder.layer[start:end]:
+            hidden = layer(hidden, attention_mask)
+        return hidden
+
+    def save_tokenizer(self, folder: str | Path) -> None:
+        """Writes vocab.json and merges.txt beside the weights."""
+        self.tokenizer.backend_tokenizer.model.save(str(folder))

@@ -1,0 +1,372 @@
+"""The network of Temporally Grounded Learning, as the named steps of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from tgl_e2e.config import TGLConfig
+from tgl_e2e.errors import InputError
+from tgl_e2e.model.adapter import CrossModalAdapter
+from tgl_e2e.model.checkpoint import load_checkpoint, save_checkpoint
+from tgl_e2e.model.memory import Memories
+from tgl_e2e.model.prompt import TextPrompt
+from tgl_e2e.model.tam import TemporalAlignmentModule
+from tgl_e2e.model.text import TextEncoder, TextTokens, load_roberta, load_tokenizer
+from tgl_e2e.model.trained import is_base, is_trained
+from tgl_e2e.model.vision import (
+    FrameFeatures,
+    MaskPrediction,
+    Vision,
+    build_sam,
+    load_sam_weights,
+)
+
+DEFAULT_TOKENIZER = Path(__file__).parent.parent / "presets" / "tokenizer"
+
+
+@dataclass
+class AdaptedClip:
+    """B clips of T frames after the adapters.
+
+    features: F_Adp of B * T frames (clip by clip); prompts: (B, 1, C) rho_txt; relevance: (B, T)
+    logits s_t, None where not asked for; visual: (B, T, H, W, C) last stage, for pictures and
+    auxiliary losses.
+    """
+
+    features: FrameFeatures
+    prompts: Tensor
+    relevance: Tensor | None
+    visual: Tensor
+
+
+@dataclass
+class TGLOutput:
+    """masks: (B, T, S/4, S/4) logits; presence: (B, T) logits; relevance: (B, T) logits s_t or None
+    (T = 1, image stage); adapted: the features behind them."""
+
+    masks: Tensor
+    presence: Tensor
+    relevance: Tensor | None
+    adapted: AdaptedClip
+
+
+class TGL(nn.Module):
+    """Video and sentence in, a mask per frame and the moments of the sentence out.
+
+    Args:
+        config: the network's configuration.
+        pretrained: load the bases that the config names; False builds random weights.
+        tokenizer: folder of a RoBERTa tokenizer; by default that of ``text.base``, or the one
+            shipped with the package where no base is loaded.
+    """
+
+    def __init__(
+        self, config: TGLConfig, pretrained: bool = True, tokenizer: str | Path | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        vision, text, adapter = config.vision, config.text, config.adapter
+        sam = build_sam(vision.architecture, vision.overrides, vision.image_size)
+        if pretrained and vision.base is not None:
+            load_sam_weights(sam, vision.base)
+        self.vision = Vision(sam, config.memory.num_memories, config.memory.num_pointers)
+
+        load_text = pretrained and text.base is not None
+        tokens = load_tokenizer(tokenizer or (text.base if load_text else DEFAULT_TOKENIZER))
+        roberta = load_roberta(text.base) if load_text else TextEncoder.from_scratch(
+            text.vocab_size, text.hidden_size, text.num_layers, text.num_heads,
+            text.intermediate_size, text.max_tokens, text.dropout,
+        )
+        if len(tokens) > roberta.config.vocab_size:
+            raise InputError(f"the tokenizer has {len(tokens)} tokens, more than text.vocab_size "
+                             f"{roberta.config.vocab_size}; use the tokenizer of these weights")
+        self.text = TextEncoder(roberta, tokens, text.max_tokens)
+        if max(text.adapter_layers) != roberta.config.num_hidden_layers:
+            raise InputError(f"text.adapter_layers {text.adapter_layers} must end at the last of "
+                             f"the encoder's {roberta.config.num_hidden_layers} layers")
+
+        self.adapters = nn.ModuleList()
+        for stage, patch in enumerate(adapter.patch_sizes, start=1):
+            side = vision.image_size // 2 ** (stage + 2)
+            if adapter.temporal and side % patch:
+                raise InputError(f"adapter.patch_sizes: {patch} does not divide the {side} x {side}"
+                                 f" map of trunk stage {stage + 1} at image_size "
+                                 f"{vision.image_size}")
+            self.adapters.append(CrossModalAdapter(
+                self.vision.stage_dims[stage], self.text.dim, adapter.dim, adapter.num_heads,
+                patch if adapter.temporal else None,
+            ))
+        self.prompt = TextPrompt(self.text.dim, self.vision.dim)
+        self.tam = TemporalAlignmentModule(
+            self.vision.stage_dims[3], self.text.dim, config.tam.dim, config.tam.num_heads,
+            config.tam.num_layers, config.tam.pooling,
+        )
+        self.compute_dtype = torch.float32
+        self.set_stage("video")
+
+    def autocast(self) -> torch.autocast:
+        """Context in which inference runs: in ``compute_dtype``, with float32 weights."""
+        device = next(self.parameters()).device.type
+        return torch.autocast(device, self.compute_dtype, self.compute_dtype != torch.float32)
+
+    # --- what is trained -------------------------------------------------------------------
+
+    def set_stage(self, stage: str) -> None:
+        """``image`` or ``video``: parameters outside the stage's trained set are frozen."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(is_trained(name, stage, self.config.freeze_bases))
+
+    def train(self, mode: bool = True) -> TGL:
+        """Frozen bases stay in eval mode: their dropout would only blur their features."""
+        super().train(mode)
+        if self.config.freeze_bases:
+            for name, module in self.named_modules():
+                if is_base(name):
+                    module.training = False
+        return self
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers of parameters: total, trained (video stage), tam (part of both), and by part."""
+        sizes = {name: p.numel() for name, p in self.named_parameters()}
+
+        def count(*prefixes: str) -> int:
+            return sum(n for name, n in sizes.items() if name.startswith(prefixes))
+
+        return {
+            "total": sum(sizes.values()),
+            "trained": sum(n for name, n in sizes.items()
+                           if is_trained(name, "video", self.config.freeze_bases)),
+            "sam2": count("vision."), "roberta": count("text."), "adapters": count("adapters."),
+            "prompt": count("prompt."), "tam": count("tam."),
+        }
+
+    # --- steps -----------------------------------------------------------------------------
+
+    def encode_prefix(self, frames: Tensor) -> list[Tensor]:
+        """The trunk before the first adapter, shared by both paths and by all sentences.
+
+        Args:
+            frames: (N, 3, H, W) uint8, or float in [0, 1].
+        """
+        return self.vision.trunk_prefix(self.vision.preprocess(frames))
+
+    def extract_plain(self, prefix: list[Tensor]) -> FrameFeatures:
+        """F_SAM of N frames: no language."""
+        return self.vision.plain_features(prefix)
+
+    def extract_adapted(
+        self, prefix: list[Tensor], tokens: TextTokens, times: Tensor, align: bool = True
+    ) -> AdaptedClip:
+        """F_Adp, rho_txt and s_t of B clips (Eq. 1, 2 and A.2.2).
+
+        Args:
+            prefix: of B * T frames, clip by clip.
+            tokens: B sentences.
+            times: (B, T) position of each frame in its block, in blocks.
+            align: also run the TAM.
+        """
+        batch = len(times)
+        visual, text = prefix[1], self.text.embed(tokens)
+        stages, done = [prefix[0]], 0
+        for stage, (adapter, layer) in enumerate(
+            zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1
+        ):
+            if stage > 1:
+                visual = self.vision.trunk_stage(visual, stage)
+            text = self.text.layers(text, tokens.mask, done, layer)
+            done = layer
+            clip = rearrange(visual, "(b t) h w c -> b t h w c", b=batch)
+            clip, text = adapter(clip, text, tokens.mask, times)
+            visual = rearrange(clip, "b t h w c -> (b t) h w c")
+            stages.append(visual)
+        return AdaptedClip(
+            features=self.vision.neck(stages),
+            prompts=self.prompt(text, tokens.verb_mask),
+            relevance=self.tam(clip, text, tokens.mask, times) if align else None,
+            visual=clip,
+        )
+
+    def segment(
+        self, features: FrameFeatures, frames: Tensor, memories: Memories | None,
+        prompts: Tensor | None,
+    ) -> MaskPrediction:
+        """Memory attention and mask decoder (Eq. 3 to 5).
+
+        Args:
+            features: N frames; F_Adp where ``prompts`` is given, F_SAM where it is None.
+            frames: (N,) long frame numbers.
+            memories: N banks of equal size, or None before anything was written.
+            prompts: (N, 1, C) on M+ frames; None on M- frames.
+        """
+        fused = self.vision.read_memory(features, frames, memories)
+        return self.vision.decode(fused, features, prompts)
+
+    # --- training --------------------------------------------------------------------------
+
+    def forward(
+        self, frames: Tensor, texts: list[str], relevant: Tensor, positions: Tensor,
+        target: Tensor | None = None,
+    ) -> TGLOutput:
+        """One training pass over B clips of T frames (teacher-forced M+).
+
+        Args:
+            frames: (B, T, 3, H, W) uint8, or float in [0, 1].
+            texts: B sentences.
+            relevant: (B, T) bool, M+. A clip without any takes the language path throughout.
+            positions: (B, T) long frame numbers from the start of the stretch, ascending.
+            target: (B, T, H, W) bool: where given, memory is written from these true masks.
+
+        Shapes:
+            masks (B, T, S/4, S/4), presence (B, T), relevance (B, T) or None for T = 1.
+        """
+        count = positions.shape[1]
+        tokens = self.text.tokenize(texts).to(frames.device)
+        prefix = self.encode_prefix(rearrange(frames, "b t c h w -> (b t) c h w"))
+        adapted = self.extract_adapted(
+            prefix, tokens, positions / self.config.block, align=count > 1
+        )
+        language = relevant | ~relevant.any(dim=1, keepdim=True)  # (B, T)
+        if not self.config.memory.dual_path:
+            language = torch.ones_like(language)
+        carried = ~language.flatten()
+        features = adapted.features
+        if carried.any() and self.config.memory.mfe:
+            plain = self.extract_plain([level[carried] for level in prefix])
+            features = _scatter(features, carried, plain)
+        masks, presence = self._segment_clips(
+            features, adapted.prompts, language, positions, target
+        )
+        return TGLOutput(masks, presence, adapted.relevance, adapted)
+
+    def _segment_clips(
+        self, features: FrameFeatures, prompts: Tensor, language: Tensor, positions: Tensor,
+        target: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Segments B clips whose M+ differ, in as few batched steps as the order in time allows.
+
+        Clips are sorted by how many frames they write. Step k takes the k-th of them from every
+        clip that has one: all these banks hold k entries, as memory attention (which knows no key
+        mask) needs. Then all M- frames of clips with equally many entries go in one batch.
+        """
+        batch, count = positions.shape
+        written = torch.ones_like(language) if self.config.memory.bank == "all" else language
+        totals = written.sum(dim=1)
+        order = totals.argsort(descending=True, stable=True)  # clips, longest bank first
+        ranked = [written[b].nonzero().squeeze(1) for b in order.tolist()]
+        flat_target = None if target is None else target.flatten(0, 1)
+        single = count == 1  # image stage: nothing will be remembered
+
+        index: list[Tensor] = []  # flat frame indices, step by step
+        outputs: list[MaskPrediction] = []
+        entries: list[Memories] = []
+        for step in range(int(totals.max())):
+            active = int((totals > step).sum())
+            clips = order[:active]
+            where = clips * count + torch.stack([ranked[i][step] for i in range(active)])
+            when = positions.flatten()[where]
+            memories = Memories.stack(entries).banks(slice(0, active)) if entries else None
+            prediction = self.segment_mixed(
+                features[where], when, memories, prompts[clips], language.flatten()[where]
+            )
+            index.append(where)
+            outputs.append(prediction)
+            if not single:
+                entries = [entry.banks(slice(0, active)) for entry in entries]
+                entries.append(self.vision.write_memory(
+                    features[where], prediction, when,
+                    None if flat_target is None else flat_target[where],
+                ))
+                finished = active - int((totals > step + 1).sum())
+                if finished and not written.all():
+                    self._carry(entries, active - finished, active, order, written, features,
+                                positions, index, outputs)
+        joined = torch.cat(index).argsort()
+        masks = torch.cat([o.masks for o in outputs])[joined]
+        presence = torch.cat([o.presence for o in outputs])[joined]
+        return (rearrange(masks, "(b t) h w -> b t h w", b=batch),
+                rearrange(presence, "(b t) -> b t", b=batch))
+
+    def _carry(
+        self, entries: list[Memories], first: int, last: int, order: Tensor, written: Tensor,
+        features: FrameFeatures, positions: Tensor, index: list[Tensor],
+        outputs: list[MaskPrediction],
+    ) -> None:
+        """M- frames of the clips order[first:last], whose banks are complete (Eq. 5, below)."""
+        bank = Memories.stack(entries).banks(slice(first, last))
+        clip, frame = (~written[order[first:last]]).nonzero(as_tuple=True)
+        if len(clip) == 0:
+            return
+        where = order[first:last][clip] * positions.shape[1] + frame
+        index.append(where)
+        outputs.append(self.segment(
+            features[where], positions.flatten()[where], bank.banks(clip), prompts=None
+        ))
+
+    def segment_mixed(
+        self, features: FrameFeatures, frames: Tensor, memories: Memories | None, prompts: Tensor,
+        language: Tensor,
+    ) -> MaskPrediction:
+        """A step in which some frames get the prompt and some do not (bank of all frames)."""
+        if bool(language.all()):
+            return self.segment(features, frames, memories, prompts)
+        fused = self.vision.read_memory(features, frames, memories)
+        parts, rows = [], []
+        for with_text in (True, False):
+            chosen = (language == with_text).nonzero().squeeze(1)
+            if len(chosen):
+                rows.append(chosen)
+                parts.append(self.vision.decode(
+                    fused[chosen], features[chosen], prompts[chosen] if with_text else None
+                ))
+        back = torch.cat(rows).argsort()
+        return MaskPrediction(
+            torch.cat([p.masks for p in parts])[back],
+            torch.cat([p.presence for p in parts])[back],
+            torch.cat([p.pointers for p in parts])[back],
+        )
+
+    # --- files -----------------------------------------------------------------------------
+
+    def save_pretrained(
+        self, folder: str | Path, include_frozen: bool | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Writes config.json, model.safetensors and the tokenizer.
+
+        Args:
+            include_frozen: also write the frozen bases. By default they are left out only where the
+                config names both bases, from which :meth:`from_pretrained` loads them again.
+            dtype: of the written floating-point tensors; by default as they are.
+        """
+        save_checkpoint(self, folder, include_frozen, dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> TGL:
+        """A network in eval mode, from a folder of :meth:`save_pretrained` or a hub id.
+
+        Args:
+            dtype: to compute in under autocast (bfloat16, float16), as SAM2's own predictor is
+                run; weights stay float32, and None computes in float32 too.
+
+        Raises:
+            InputError: a file or tensor is missing, unexpected, or of another shape.
+        """
+        return load_checkpoint(cls, folder, device, dtype)
+
+
+def _scatter(features: FrameFeatures, chosen: Tensor, values: FrameFeatures) -> FrameFeatures:
+    """features with the frames where ``chosen`` (N,) is True replaced by ``values``, in order."""
+    def put(x: Tensor, y: Tensor) -> Tensor:
+        return x.masked_scatter(chosen.view(-1, 1, 1, 1), y.to(x.dtype))
+    return FrameFeatures(
+        put(features.top, values.top),
+        tuple(put(x, y) for x, y in zip(features.fine, values.fine, strict=True)),
+    )

@@ -1,0 +1,61 @@
+"""The one predicate that decides what is trained, frozen, saved and tested."""
+
+from __future__ import annotations
+
+STAGES = ("dense", "image", "video")
+
+# The bases of the paper: SAM2's image encoder and prompt encoder, and RoBERTa.
+_BASES = ("vision.sam.image_encoder", "vision.sam.sam_prompt_encoder", "text.roberta")
+
+# Parts of SAM2 that no output of ours reads: a single mask comes from token 0, masks and points are
+# never prompts, the IoU head chooses among masks that we do not make, and the first frame's
+# features get no_mem_embed itself.
+_UNUSED = (
+    "vision.sam.mask_downsample",
+    "vision.sam.no_mem_pos_enc",
+    "vision.sam.sam_mask_decoder.iou_prediction_head",
+    "vision.sam.sam_mask_decoder.output_hypernetworks_mlps.1",
+    "vision.sam.sam_mask_decoder.output_hypernetworks_mlps.2",
+    "vision.sam.sam_mask_decoder.output_hypernetworks_mlps.3",
+    "vision.sam.sam_prompt_encoder.point_embeddings",
+    "vision.sam.sam_prompt_encoder.mask_downscaling",
+)
+
+# Nothing of these takes part in a clip of one frame.
+_VIDEO_ONLY = (
+    "vision.sam.memory_attention",
+    "vision.sam.memory_encoder",
+    "vision.sam.maskmem_tpos_enc",
+    "vision.sam.obj_ptr_proj",
+    "vision.sam.obj_ptr_tpos_proj",
+    "vision.sam.no_obj_ptr",
+    "vision.sam.no_obj_embed_spatial",
+    "tam",
+)
+
+
+# Dense pretraining of a network from scratch: the way from the image to the decoder's features.
+_DENSE = (
+    "vision.sam.image_encoder",
+    "vision.sam.sam_mask_decoder.conv_s0",
+    "vision.sam.sam_mask_decoder.conv_s1",
+)
+
+
+def _within(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(part + ".") for part in parts)
+
+
+def is_base(name: str) -> bool:
+    """Whether a parameter or module belongs to the bases that the paper keeps frozen."""
+    return _within(name, _BASES)
+
+
+def is_trained(name: str, stage: str, freeze_bases: bool) -> bool:
+    """Whether a parameter of :class:`TGL` is trained in a stage, one of STAGES."""
+    assert stage in STAGES, stage
+    if stage == "dense":
+        return not freeze_bases and _within(name, _DENSE)
+    if _within(name, _UNUSED) or (freeze_bases and is_base(name)):
+        return False
+    return stage == "video" or not _within(name, _VIDEO_ONLY)

@@ -1,0 +1,384 @@
+"""SAM2 as the network uses it. The only module that imports ``sam2``.
+
+``SAM2Base`` holds the weights (its names are the names in our checkpoints); this wrapper calls its
+parts one by one, because its own ``track_step`` takes neither text nor a memory of our choice.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import hydra.utils
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
+from sam2.modeling.sam2_utils import get_1d_sine_pe
+from torch import Tensor, nn
+
+from tgl_e2e.errors import InputError
+from tgl_e2e.model.memory import Memories, gather_entries, nearest
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+ABSENT_LOGIT = -1024.0  # SAM2's mask logit where it thinks that the object is absent
+HUB_FILES = {
+    "facebook/sam2.1-hiera-tiny": "sam2.1_hiera_tiny.pt",
+    "facebook/sam2.1-hiera-small": "sam2.1_hiera_small.pt",
+    "facebook/sam2.1-hiera-base-plus": "sam2.1_hiera_base_plus.pt",
+    "facebook/sam2.1-hiera-large": "sam2.1_hiera_large.pt",
+}
+
+
+@dataclass
+class FrameFeatures:
+    """What the mask decoder and memory need of N frames.
+
+    top: (N, C, h, w) at stride 16; fine: ((N, C/8, 4h, 4w), (N, C/4, 2h, 2w)), already through the
+    decoder's 1 x 1 convolutions.
+    """
+
+    top: Tensor
+    fine: tuple[Tensor, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.top)
+
+    def __getitem__(self, index: Tensor | slice) -> FrameFeatures:
+        return FrameFeatures(self.top[index], tuple(level[index] for level in self.fine))
+
+    @staticmethod
+    def cat(parts: list[FrameFeatures]) -> FrameFeatures:
+        return FrameFeatures(
+            torch.cat([p.top for p in parts]),
+            tuple(torch.cat(levels) for levels in zip(*(p.fine for p in parts), strict=True)),
+        )
+
+
+@dataclass
+class MaskPrediction:
+    """masks: (N, 4h, 4w) float32 logits; presence: (N,) logits; pointers: (N, C)."""
+
+    masks: Tensor
+    presence: Tensor
+    pointers: Tensor
+
+    def gated(self) -> Tensor:
+        """Mask logits as SAM2 returns them at inference: -1024 where the object is absent."""
+        return torch.where(
+            self.presence[:, None, None] > 0, self.masks, torch.full_like(self.masks, ABSENT_LOGIT)
+        )
+
+
+def build_sam(architecture: str, overrides: dict[str, Any], image_size: int) -> nn.Module:
+    """A SAM2Base on the CPU with random weights, from one of sam2's own yaml files.
+
+    Read with OmegaConf and instantiated: sam2's builder defaults to CUDA and adds dynamic
+    multimask, which our single-mask output does not use.
+    """
+    path = resources.files("sam2") / "configs" / "sam2.1" / f"{architecture}.yaml"
+    if not path.is_file():
+        raise InputError(f"vision.architecture {architecture!r} is not a SAM2.1 yaml of the sam2 "
+                         "package; use for example 'sam2.1_hiera_b+'")
+    _check_overrides(overrides)
+    config = OmegaConf.load(str(path)).model
+    side = image_size // 16
+    attention = {"feat_sizes": [side, side]}
+    config = OmegaConf.merge(
+        config,
+        {
+            "image_size": image_size,
+            "memory_attention": {
+                "layer": {"self_attention": attention, "cross_attention": attention}
+            },
+        },
+        overrides,
+    )
+    try:
+        return hydra.utils.instantiate(config)
+    except InstantiationException as error:
+        lines = [line for line in str(error).splitlines() if line]
+        raise InputError(f"vision.overrides do not fit {architecture!r}: "
+                         f"{' '.join(lines)[:200]}") from None
+
+
+def _check_overrides(overrides: dict[str, Any]) -> None:
+    """Keys such as ``_target_`` would let a checkpoint's config.json call any function."""
+    for key, value in overrides.items():
+        if str(key).startswith("_"):
+            raise InputError(f"vision.overrides: key {key!r} is not allowed; overrides hold values "
+                             "of the sam2 yaml only")
+        if isinstance(value, dict):
+            _check_overrides(value)
+
+
+def load_sam_weights(sam: nn.Module, base: str) -> None:
+    """Loads ``{"model": state_dict}``, SAM2's official format, from a .pt file or the hub.
+
+    Raises:
+        InputError: nothing there, no network, not that format, or other tensors than ``sam`` has.
+    """
+    path = base if os.path.exists(base) else _download(base)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise InputError(f"SAM2 weights {path}: not a readable checkpoint ({reason}); use the "
+                         "official .pt") from None
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise InputError(f"SAM2 weights {path}: no 'model' entry; use SAM2's official .pt format")
+    state = state["model"]
+    expected = sam.state_dict()
+    for name, value in expected.items():
+        if name not in state:
+            raise InputError(f"SAM2 weights {path}: tensor {name!r} is missing; they belong to "
+                             "another architecture than vision.architecture")
+        if state[name].shape != value.shape:
+            raise InputError(f"SAM2 weights {path}: tensor {name!r} is {tuple(state[name].shape)}, "
+                             f"expected {tuple(value.shape)}; set vision.architecture to match")
+    unknown = sorted(set(state) - set(expected))
+    if unknown:
+        raise InputError(f"SAM2 weights {path}: unexpected tensor {unknown[0]!r}; they belong to "
+                         "another architecture than vision.architecture")
+    sam.load_state_dict(state)
+
+
+def _download(base: str) -> str:
+    from huggingface_hub import hf_hub_download
+
+    if base not in HUB_FILES:
+        raise InputError(f"SAM2 weights {base!r}: neither a file nor a known hub id; give the path "
+                         f"of a .pt file or one of {', '.join(HUB_FILES)}")
+    try:
+        return hf_hub_download(repo_id=base, filename=HUB_FILES[base])
+    except Exception as error:  # offline, gated, not found: one remedy for all
+        raise InputError(f"SAM2 weights {base!r} could not be downloaded "
+                         f"({type(error).__name__}); download {HUB_FILES[base]} of {base} "
+                         "and set vision.base to its path") from None
+
+
+class Vision(nn.Module):
+    """Trunk, memory and mask decoder of SAM2, as separate steps.
+
+    Args:
+        sam: a SAM2Base, see :func:`build_sam`.
+        num_memories: spatial memories that a frame attends to (at most 6).
+        num_pointers: object pointers that a frame attends to.
+    """
+
+    def __init__(self, sam: nn.Module, num_memories: int = 6, num_pointers: int = 16) -> None:
+        super().__init__()
+        if not 1 <= num_memories < sam.num_maskmem:
+            raise InputError(f"memory.num_memories is {num_memories}; SAM2 has embeddings for 1 to "
+                             f"{sam.num_maskmem - 1}")
+        if num_pointers < 2:
+            raise InputError(f"memory.num_pointers is {num_pointers}; give at least 2 (distances "
+                             "are measured in num_pointers - 1)")
+        self.sam = sam
+        self.num_memories = num_memories
+        self.num_pointers = num_pointers
+        self.image_size: int = sam.image_size
+        self.dim: int = sam.hidden_dim
+        self.stage_dims = tuple(sam.image_encoder.trunk.channel_list[::-1])
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(3, 1, 1), persistent=False)
+
+    # --- image encoder ---------------------------------------------------------------------
+
+    def preprocess(self, frames: Tensor) -> Tensor:
+        """Resizes to S x S without padding and normalises.
+
+        Args:
+            frames: (N, 3, H, W) uint8, or float in [0, 1].
+
+        Returns:
+            (N, 3, S, S)
+        """
+        scale = 255.0 if frames.dtype == torch.uint8 else 1.0
+        x = frames.to(self.mean.dtype)
+        if x.shape[-2:] != (self.image_size, self.image_size):
+            x = F.interpolate(
+                x, size=(self.image_size, self.image_size), mode="bilinear", antialias=True
+            )
+        return (x / scale - self.mean) / self.std
+
+    def trunk_prefix(self, images: Tensor) -> list[Tensor]:
+        """The first two stages, before the first adapter: the same for F_SAM and F_Adp.
+
+        Args:
+            images: (N, 3, S, S) normalised.
+
+        Returns:
+            [(N, S/4, S/4, C1), (N, S/8, S/8, C2)]
+        """
+        trunk = self.sam.image_encoder.trunk
+        x = trunk.patch_embed(images)
+        x = x + trunk._get_pos_embed(x.shape[1:3])
+        first = self._run_stage(x, 0)
+        return [first, self._run_stage(first, 1)]
+
+    def trunk_stage(self, x: Tensor, stage: int) -> Tensor:
+        """Stage 2 or 3 (0-based) of the trunk: (N, H, W, C) -> (N, H/2, W/2, 2C)"""
+        return self._run_stage(x, stage)
+
+    def _run_stage(self, x: Tensor, stage: int) -> Tensor:
+        trunk = self.sam.image_encoder.trunk
+        start = 0 if stage == 0 else trunk.stage_ends[stage - 1] + 1
+        for block in trunk.blocks[start : trunk.stage_ends[stage] + 1]:
+            x = block(x)
+        return x
+
+    def neck(self, stages: list[Tensor]) -> FrameFeatures:
+        """FPN over the four stage outputs (N, H_k, W_k, C_k), finest first."""
+        encoder = self.sam.image_encoder
+        levels, _ = encoder.neck([rearrange(x, "n h w c -> n c h w") for x in stages])
+        if encoder.scalp > 0:
+            levels = levels[: -encoder.scalp]
+        decoder = self.sam.sam_mask_decoder
+        fine = (decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1]))
+        return FrameFeatures(top=levels[2], fine=fine)
+
+    def plain_features(self, prefix: list[Tensor]) -> FrameFeatures:
+        """F_SAM: the rest of the trunk without adapters."""
+        third = self.trunk_stage(prefix[1], 2)
+        return self.neck([*prefix, third, self.trunk_stage(third, 3)])
+
+    # --- memory ----------------------------------------------------------------------------
+
+    def read_memory(
+        self, features: FrameFeatures, frames: Tensor, memories: Memories | None
+    ) -> Tensor:
+        """Memory attention over the nearest entries of each frame's bank (Eq. 4).
+
+        Args:
+            features: N frames.
+            frames: (N,) long frame numbers.
+            memories: N banks of E >= 1 entries, or None where nothing was written yet.
+
+        Returns:
+            F_mem (N, C, h, w)
+        """
+        top = features.top
+        if memories is None:
+            return top + self.sam.no_mem_embed.view(1, -1, 1, 1)
+        height, width = top.shape[-2:]
+        index = nearest(memories.frames, frames, max(self.num_memories, self.num_pointers))
+        memory, memory_pos = self._spatial_tokens(memories, index[:, : self.num_memories],
+                                                  (height, width))
+        pointers, pointer_pos = self._pointer_tokens(memories, index[:, : self.num_pointers],
+                                                     frames)
+        attended = self.sam.memory_attention(
+            curr=rearrange(top, "n c h w -> (h w) n c"),
+            curr_pos=rearrange(self._position(top), "1 c h w -> (h w) 1 c").expand(
+                -1, len(top), -1),
+            memory=torch.cat([memory, pointers]),
+            memory_pos=torch.cat([memory_pos, pointer_pos]),
+            num_obj_ptr_tokens=len(pointers),
+        )
+        return rearrange(attended, "(h w) n c -> n c h w", h=height)
+
+    def _position(self, top: Tensor) -> Tensor:
+        """SAM2's sine position embedding, (1, C, h, w)."""
+        return self.sam.image_encoder.neck.position_encoding(top[:1]).to(top.dtype)
+
+    def _spatial_tokens(
+        self, memories: Memories, index: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens (K * HW, N, Cm) of the chosen entries and their position embedding.
+
+        The temporal part is by rank: the nearest entry gets index 0 of SAM2's embedding, as the
+        previous frame does there; index 6, its conditioning frame, stays unused.
+        """
+        tokens = gather_entries(memories.features, index)  # (N, K, HW, Cm)
+        grid = tokens.new_zeros(1, tokens.shape[-1], *size)
+        where = self.sam.memory_encoder.position_encoding(grid).to(tokens.dtype)
+        where = rearrange(where, "1 c h w -> (h w) c")
+        when = self.sam.maskmem_tpos_enc[: index.shape[1], 0, 0]  # (K, Cm)
+        position = rearrange(where[None] + when[:, None], "k s c -> (k s) 1 c")
+        tokens = rearrange(tokens, "n k s c -> (k s) n c")
+        return tokens, position.expand(-1, tokens.shape[1], -1)
+
+    def _pointer_tokens(
+        self, memories: Memories, index: Tensor, frames: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Pointer tokens (P * C/Cm, N, Cm), placed by signed distance / 15, clamped to +-1."""
+        pointers = gather_entries(memories.pointers, index)  # (N, P, C)
+        distance = frames[:, None] - gather_entries(memories.frames, index)  # (N, P)
+        distance = (distance.float() / (self.num_pointers - 1)).clamp(-1, 1)
+        position = self.sam.obj_ptr_tpos_proj(
+            get_1d_sine_pe(distance, dim=self.dim).to(pointers.dtype)
+        )  # (N, P, Cm)
+        split = self.dim // self.sam.mem_dim  # a pointer is as wide as several memory tokens
+        tokens = rearrange(pointers, "n p (s c) -> (p s) n c", s=split)
+        position = rearrange(position, "n p c -> p n c").repeat_interleave(split, dim=0)
+        return tokens, position
+
+    def write_memory(
+        self, features: FrameFeatures, prediction: MaskPrediction, frames: Tensor,
+        target: Tensor | None = None,
+    ) -> Memories:
+        """Encodes N frames and their masks into one entry each (N banks, E = 1).
+
+        Args:
+            target: (N, H, W) bool: true masks to remember in place of the predicted ones (training
+                only), the way SAM2 takes a mask prompt.
+        """
+        sam = self.sam
+        size = (self.image_size, self.image_size)
+        if target is None:
+            logits = F.interpolate(
+                prediction.masks[:, None], size=size, mode="bilinear", align_corners=False
+            )
+            present = (prediction.presence > 0).to(features.top.dtype)
+        else:
+            soft = F.interpolate(target[:, None].float(), size=size, mode="area")
+            logits = soft * 20.0 - 10.0
+            present = target.flatten(1).any(dim=1).to(features.top.dtype)
+        mask = torch.sigmoid(logits)
+        mask = mask * sam.sigmoid_scale_for_mem_enc + sam.sigmoid_bias_for_mem_enc
+        encoded = sam.memory_encoder(
+            features.top, mask.to(features.top.dtype), skip_mask_sigmoid=True
+        )["vision_features"]
+        encoded = encoded + (1 - present)[:, None, None, None] * sam.no_obj_embed_spatial[
+            ..., None, None]
+        return Memories(
+            features=rearrange(encoded, "n c h w -> n 1 (h w) c"),
+            pointers=prediction.pointers[:, None],
+            frames=frames[:, None],
+        )
+
+    # --- mask decoder ----------------------------------------------------------------------
+
+    def decode(
+        self, fused: Tensor, features: FrameFeatures, prompt: Tensor | None
+    ) -> MaskPrediction:
+        """SAM's mask decoder, single-mask output (Eq. 5).
+
+        Args:
+            fused: F_mem (N, C, h, w).
+            prompt: (N, 1, C) text prompt on M+ frames; None on M- frames.
+        """
+        sam, count = self.sam, len(fused)
+        # An empty prompt is one padding point, to which SAM2's encoder adds another.
+        points = fused.new_zeros(count, 1, 2, dtype=torch.float32)
+        labels = torch.full((count, 1), -1, dtype=torch.int32, device=fused.device)
+        sparse, dense = sam.sam_prompt_encoder(points=(points, labels), boxes=None, masks=None)
+        if prompt is not None:
+            sparse = torch.cat([sparse.to(prompt.dtype), prompt], dim=1)
+        masks, _, tokens, presence = sam.sam_mask_decoder(
+            image_embeddings=fused,
+            image_pe=sam.sam_prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+            repeat_image=False,
+            high_res_features=list(features.fine),
+        )
+        present = (presence > 0).to(tokens.dtype)  # (N, 1), a hard choice as in SAM2
+        pointers = present * sam.obj_ptr_proj(tokens[:, 0]) + (1 - present) * sam.no_obj_ptr
+        return MaskPrediction(masks[:, 0].float(), presence[:, 0].float(), pointers)
