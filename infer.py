@@ -1,0 +1,247 @@
+"""Segments what sentences describe in a video: `python infer.py VIDEO TEXT [TEXT ...]`.
+
+Heavy imports wait until the arguments are parsed and checked, so that --help and most mistakes are
+answered at once.
+"""
+
+import argparse
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+DEFAULT_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "tgl-tiny"
+
+DESCRIPTION = """\
+Finds in a video what a sentence describes, and when: a mask for every frame.
+"""
+EPILOG = """\
+examples:
+  python infer.py dog.mp4 "the dog turning around"
+  python infer.py dog.mp4 "the dog that sits down" "the woman walking away" --output results/dog
+  python infer.py frames/ "the red car" --moments moments.json --start 100 --end 400 --stride 2
+
+outputs, in the folder --output:
+  overlay.mp4            the video with the masks; a label is lit while its sentence is relevant
+  masks/<n>/<frame>.png  masks of the n-th sentence (from 0), 255 inside and 0 outside
+  result.json            everything found, in numbers (masks as COCO run lengths)
+  timeline.png           relevance of every frame, and which frames were taken as relevant
+
+Frames count from 0. Exit status: 0, 2 after a mistake in the input, 130 after Ctrl-C.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = _Parser(
+        prog="infer.py",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
+    parser.add_argument("texts", metavar="TEXT", nargs="+", help="what to find; several at once")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        default=str(DEFAULT_CHECKPOINT),
+        help="folder of a trained network (default: checkpoints/tgl-tiny, beside this file)",
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="where the results go (default: outputs/<video name>)"
+    )
+
+    moments = parser.add_argument_group("which frames show what the text says")
+    moments.add_argument(
+        "--moments",
+        metavar="HOW",
+        default="auto",
+        help="auto: the network decides (default). all: every frame does. top-k:4: the 4 frames "
+        "of highest relevance. FILE: intervals from a JSON file, [[start, end], ...] for all "
+        'texts or {"text": [[start, end], ...]} or a result.json. FILE+top-k:4: the best 4 inside '
+        "them",
+    )
+    moments.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        metavar="R",
+        help="relevance from 0 to 1 that makes a frame count (default: 0.5)",
+    )
+    moments.add_argument(
+        "--always-target",
+        action="store_true",
+        help="if no frame passes, take the 4 best ones instead of finding nothing",
+    )
+
+    part = parser.add_argument_group("part of the video")
+    part.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: 0)")
+    part.add_argument("--end", type=int, metavar="N", help="stop before this frame (default: last)")
+    part.add_argument(
+        "--stride", type=int, default=1, metavar="N", help="every N-th frame (default: 1, all)"
+    )
+
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu"
+    )
+    machine.add_argument(
+        "--dtype",
+        default="auto",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="precision; auto (default) is bfloat16 on cuda and float32 elsewhere",
+    )
+    return parser.parse_intermixed_args(arguments)  # texts and options in any order
+
+
+def run(args: argparse.Namespace) -> None:
+    from tgl_e2e.errors import InputError
+    from tgl_e2e.moments import parse_moments
+    from tgl_e2e.outputs import OutputFolder, write_outputs
+    from tgl_e2e.video import open_video
+
+    if not 0 <= args.threshold <= 1:
+        raise InputError(f"--threshold {args.threshold}: give a number from 0 to 1")
+    moments = parse_moments(args.moments)
+    source = open_video(args.video)
+    source.timed_frames(args.start, args.end, args.stride)  # checks the range, reads nothing yet
+    output = Path(args.output) if args.output else Path("outputs") / source.name
+    with OutputFolder(output, inputs=[args.video, args.checkpoint]) as folder, _Progress() as show:
+        device, dtype = choose_device(args.device, args.dtype)
+        from tgl_e2e import TGL, VideoSegmenter
+
+        model = TGL.from_pretrained(args.checkpoint, device=device, dtype=dtype)
+        segmenter = VideoSegmenter(
+            model, threshold=args.threshold, always_target=args.always_target, progress=show
+        )
+        segmentations = segmenter.segment(
+            source, args.texts, moments, start=args.start, end=args.end, stride=args.stride
+        )
+        write_outputs(
+            folder, source, segmentations, args.threshold, args.video, args.checkpoint, show
+        )
+    print(report(segmentations, output))
+
+
+def choose_device(device: str, dtype: str):
+    """(torch.device, torch.dtype) of the arguments; InputError if there is no such device here."""
+    import torch
+
+    from tgl_e2e.errors import InputError
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        device = "cuda" if cuda else "mps" if mps else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"--device {device}: give auto, cuda, mps or cpu") from None
+    usable = {"cpu": True, "cuda": cuda, "mps": mps}.get(chosen.type, False)
+    if not usable or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
+        raise InputError(f"--device {device}: not usable on this machine, give auto or cpu")
+    if dtype == "auto":
+        dtype = "bfloat16" if chosen.type == "cuda" else "float32"
+    return chosen, getattr(torch, dtype)
+
+
+def report(segmentations: list, output: Path) -> str:
+    """What was found and where it lies, for people."""
+    from tgl_e2e.moments import inside
+    from tgl_e2e.results import mask_area
+
+    lines = []
+    for n, found in enumerate(segmentations):
+        lines.append(f'{n}: "{found.text}"')
+        if not found.moments:
+            lines.append("   not found: no frame is relevant, all masks are empty")
+            continue
+        spans = [f"{start}-{end}" if end > start else f"{start}" for start, end in found.moments]
+        more = f" and {len(spans) - 8} more" if len(spans) > 8 else ""
+        relevant = int(inside(found.frames, found.moments).sum())
+        masked = sum(mask_area(rle) > 0 for rle in found.rle)
+        lines.append(
+            f"   relevant in {relevant} of {found.num_frames} frames: {', '.join(spans[:8])}{more}"
+        )
+        lines.append(f"   a mask in {masked} of {found.num_frames} frames")
+    last = len(segmentations) - 1
+    masks = "masks/0/" if last == 0 else f"masks/0/ to masks/{last}/"
+    lines.append(f"{output}/")
+    for name, what in (
+        ("overlay.mp4", "the masks on the video"),
+        (masks, "one PNG per frame"),
+        ("result.json", "everything in numbers"),
+        ("timeline.png", "relevance over time"),
+    ):
+        lines.append(f"   {name:<24}{what}")
+    return "\n".join(lines)
+
+
+class _Progress:
+    """Progress bar on stderr with frames per second, one per stage."""
+
+    def __enter__(self) -> "_Progress":
+        self._bar = self._stage = None
+        return self
+
+    def __call__(self, done: int, total: int | None, stage: str) -> None:
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            self.__exit__()
+            self._stage = stage
+            self._bar = tqdm(total=total, desc=stage, unit="frame", dynamic_ncols=True)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _say(kind: str, message: object) -> None:
+    """One line on stderr."""
+    print(f"infer.py: {kind}: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _say_warning(message: Warning | str, *rest: object) -> None:
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):  # not into the middle of a progress bar
+        _say("warning", message)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status."""
+    from tgl_e2e.errors import InputError
+
+    args = parse_arguments(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # meant for programmers
+            warnings.simplefilter("default", UserWarning)  # whatever PYTHONWARNINGS says
+            warnings.showwarning = _say_warning
+            run(args)
+    except InputError as error:
+        _say("error", error)
+        return 2
+    except OSError as error:  # a full disk, a network drive that went away
+        _say("error", f"{error.filename or args.output or 'output'}: {error.strerror or error}")
+        return 2
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        _say("error", f"out of memory on --device {args.device}: give fewer texts, or --device cpu")
+        return 2
+    except KeyboardInterrupt:
+        _say("interrupted", "nothing was written")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidy up as after Ctrl-C
+    sys.exit(main())

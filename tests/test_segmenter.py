@@ -1,0 +1,218 @@
+"""The segmenter on a tiny network of random weights: what must hold whatever the weights are."""
+
+import numpy as np
+import pytest
+import torch
+
+from tgl_e2e import TGL, TGLConfig, VideoSegmenter
+from tgl_e2e.errors import InputError
+from tgl_e2e.video import open_video
+
+TEXTS = ["the red star", "the blue thing that moves to the left"]
+
+
+def build(**changes) -> TGL:
+    torch.manual_seed(0)
+    model = TGL(TGLConfig.from_preset("tiny").with_values(**changes), pretrained=False)
+    for adapter in model.adapters:  # as after training: both paths and all texts must differ
+        torch.nn.init.normal_(adapter.visual_up.weight, std=0.2)
+        torch.nn.init.normal_(adapter.text_up.weight, std=0.2)
+    # SAM2's presence head would hide all masks of a random network, or none.
+    presence = model.vision.sam.sam_mask_decoder.pred_obj_score_head
+    torch.nn.init.constant_(presence.layers[-1].bias, 9)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> TGL:
+    return build()
+
+
+@pytest.fixture(scope="module")
+def video() -> np.ndarray:
+    """75 frames of a moving square on noise: two blocks of 32 and a short one."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 80, (75, 48, 60, 3), dtype=np.uint8)
+    for t in range(75):
+        frames[t, 10:25, t % 45 : t % 45 + 15] = (220, 30, 40)
+    return frames
+
+
+def masks(segmentation) -> np.ndarray:
+    return np.stack([segmentation.mask(i) for i in range(segmentation.num_frames)])
+
+
+def threshold_between(model, video, texts) -> float:
+    """A threshold that splits the frames, so that both paths run."""
+    found = VideoSegmenter(model).segment(video, texts)
+    return float(np.median(np.concatenate([s.relevance for s in found])))
+
+
+def test_contract(model, video):
+    threshold = threshold_between(model, video, TEXTS)
+    found = VideoSegmenter(model, threshold=threshold).segment(video, TEXTS)
+    assert [s.text for s in found] == TEXTS
+    for s in found:
+        assert s.num_frames == 75 == len(s.rle) == len(s.relevance) and s.size == (48, 60)
+        assert s.frames.tolist() == list(range(75))
+        assert s.relevance.dtype == np.float32 and 0 <= s.relevance.min() <= s.relevance.max() <= 1
+        inside = np.zeros(75, bool)
+        for start, end in s.moments:
+            inside[start : end + 1] = True
+        assert (inside == (s.relevance >= threshold)).all()
+        assert 0 < inside.sum() < 75
+        assert masks(s).any(axis=(1, 2)).all(), "every frame got a mask from one of the paths"
+
+
+def test_batching_and_company_do_not_change_a_result(model, video):
+    threshold = threshold_between(model, video, TEXTS)
+    together = VideoSegmenter(model, threshold=threshold).segment(video, TEXTS)
+    alone = [VideoSegmenter(model, threshold=threshold, batch_frames=1).segment(video, [text])[0]
+             for text in TEXTS]
+    for a, b in zip(together, alone, strict=True):
+        assert np.abs(a.relevance - b.relevance).max() < 1e-5
+        assert (masks(a) == masks(b)).mean() > 0.9999
+
+
+def test_stream_gives_the_same_masks_once_something_was_found(model, video):
+    spans = [(3, 10), (40, 44)]
+    found = VideoSegmenter(model).segment(video, TEXTS, moments=spans)
+    frames = list(VideoSegmenter(model).stream(video, TEXTS, moments=spans))
+    assert [f.frame for f in frames] == list(range(75))
+    for i, frame in enumerate(frames):
+        assert frame.masks.shape == (2, 48, 60)
+        for n in range(2):
+            assert (frame.masks[n] == found[n].mask(i)).all()
+
+
+def test_stream_is_empty_before_the_first_moment_block(model, video):
+    frames = list(VideoSegmenter(model).stream(video, TEXTS[:1], moments=[(40, 50)]))
+    assert not any(f.masks.any() for f in frames[:32])
+    assert all(f.masks.any() for f in frames[32:])
+
+
+def test_frames_before_the_first_moment_are_carried_back_to(model, video):
+    found = VideoSegmenter(model).segment(video, TEXTS[:1], moments=[(70, 72)])[0]
+    assert masks(found).any(axis=(1, 2)).all()
+    assert found.moments == [(70, 72)]
+
+
+def test_text_reaches_relevant_frames_only(model, video):
+    """With the bank frozen to the same entries, another sentence changes M+ masks alone."""
+    spans = [(0, 4)]
+    a, b = VideoSegmenter(model).segment(video, TEXTS, moments=spans)
+    assert any((a.mask(i) != b.mask(i)).any() for i in range(5))
+
+
+def test_nothing_found_means_empty_masks_unless_a_target_is_promised(model, video):
+    found = VideoSegmenter(model, threshold=1.0).segment(video, TEXTS[:1])[0]
+    assert found.moments == [] and not masks(found).any()
+    found = VideoSegmenter(model, threshold=1.0, always_target=True).segment(video, TEXTS[:1])[0]
+    assert sum(end - start + 1 for start, end in found.moments) == 4
+    best = np.sort(np.argsort(-found.relevance, kind="stable")[:4])
+    assert best.tolist() == [t for s, e in found.moments for t in range(s, e + 1)]
+    assert masks(found).any(axis=(1, 2)).all()
+
+
+def test_top_k_and_hybrid(model, video):
+    auto = VideoSegmenter(model).segment(video, TEXTS)
+    top = VideoSegmenter(model).segment(video, TEXTS, moments="top-k:5")
+    for a, t in zip(auto, top, strict=True):
+        assert np.abs(a.relevance - t.relevance).max() < 1e-6
+        chosen = [x for s, e in t.moments for x in range(s, e + 1)]
+        assert chosen == sorted(np.argsort(-t.relevance, kind="stable")[:5].tolist())
+    from tgl_e2e.moments import parse_moments
+
+    hybrid = VideoSegmenter(model).segment(video, TEXTS, moments=parse_moments([(20, 30)], k=3))
+    for h in hybrid:
+        chosen = [x for s, e in h.moments for x in range(s, e + 1)]
+        inside = 20 + np.argsort(-h.relevance[20:31], kind="stable")[:3]
+        assert chosen == sorted(inside.tolist())
+
+
+def test_all_takes_every_frame(model, video):
+    found = VideoSegmenter(model).segment(video, TEXTS[:1], moments="all")[0]
+    assert found.moments == [(0, 74)]
+
+
+def test_start_end_stride_keep_original_numbers(model, video):
+    found = VideoSegmenter(model).segment(video, TEXTS[:1], moments=[(20, 40)], start=10, end=60,
+                                          stride=3)[0]
+    assert found.frames.tolist() == list(range(10, 60, 3))
+    assert found.moments == [(22, 40)]
+
+
+def test_intervals_outside_the_video(model, video):
+    with pytest.raises(InputError, match="outside the video"):
+        VideoSegmenter(model).segment(video, TEXTS[:1], moments=[(70, 75)])
+
+
+def test_more_texts_than_run_side_by_side(model, video):
+    texts = ["one", "two", "three"]
+    a = VideoSegmenter(model, max_texts=2).segment(video[:12], texts, moments="all")
+    b = VideoSegmenter(model, max_texts=3).segment(video[:12], texts, moments="all")
+    assert all((masks(x) == masks(y)).mean() > 0.9999 for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("length", [1, 7, 9, 33])
+def test_short_and_odd_lengths(model, video, length):
+    found = VideoSegmenter(model).segment(video[:length], TEXTS[:1], moments=[(0, 0)])[0]
+    assert found.num_frames == length and masks(found).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("changes", [
+    {"memory.bank": "all"}, {"memory.mfe": False}, {"memory.dual_path": False},
+    {"memory.bank": "all", "memory.mfe": False}, {"adapter.temporal": False},
+    {"tam.pooling": "mean"},
+])
+def test_ablations_run_and_change_the_masks(video, changes):
+    spans = [(5, 8), (20, 24)]
+    plain = VideoSegmenter(build()).segment(video[:32], TEXTS[:1], moments=spans)[0]
+    other = build(**changes)
+    other.load_state_dict(build().state_dict(), strict=False)
+    found = VideoSegmenter(other).segment(video[:32], TEXTS[:1], moments=spans)[0]
+    assert masks(found).any(axis=(1, 2)).all()
+    if "tam.pooling" not in changes:  # that one moves relevance alone
+        assert (masks(found) != masks(plain)).any()
+    else:
+        assert np.abs(found.relevance - plain.relevance).max() > 0
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"texts": []}, "texts"), ({"texts": "a string"}, "texts"), ({"texts": [" "]}, "empty"),
+    ({"texts": ["word " * 200]}, "tokens"), ({"start": 80}, "start|frame"),
+    ({"stride": 0}, "stride"),
+    ({"moments": "best"}, "moments"),
+])
+def test_bad_input(model, video, arguments, message):
+    with pytest.raises(InputError, match=message):
+        VideoSegmenter(model).segment(video, **{"texts": TEXTS[:1], **arguments})
+
+
+def test_stream_refuses_what_needs_the_whole_video(model, video):
+    with pytest.raises(InputError, match="whole video"):
+        next(VideoSegmenter(model).stream(video, TEXTS, moments="top-k:4"))
+    with pytest.raises(InputError, match="whole video"):
+        next(VideoSegmenter(model, always_target=True).stream(video, TEXTS))
+
+
+def test_the_video_is_never_held_whole(model, video):
+    """No more frames are alive at once than two blocks hold, however long the video is."""
+    alive, most = set(), 0
+
+    class Counting(type(open_video(video))):
+        def _read(self, start, end, stride):
+            nonlocal most
+            import weakref
+            for frame in super()._read(start, end, stride):
+                copy = frame.rgb.copy()
+                key = frame.number
+                alive.add(key)
+                weakref.finalize(copy, alive.discard, key)
+                most = max(most, len(alive))
+                yield type(frame)(frame.number, frame.time, copy)
+
+    long = np.concatenate([video] * 4)
+    source = Counting(long)
+    VideoSegmenter(model).segment(source, TEXTS[:1], moments="all")
+    assert most <= 3

@@ -1,0 +1,252 @@
+"""Segments one video of any length; the network itself keeps no state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from tgl_e2e.errors import InputError
+from tgl_e2e.inference import Block, BlockResult, Chooser, Progress, VideoPass
+from tgl_e2e.model.tgl import TGL
+from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
+from tgl_e2e.results import FrameResult, Segmentation, encode_mask
+from tgl_e2e.video import VideoSource, open_video
+
+ALWAYS_TARGET_FRAMES = 4  # M+ of always_target where no frame passes the threshold
+
+
+class VideoSegmenter:
+    """Runs the network over a video.
+
+    Args:
+        model: a network in eval mode.
+        threshold: a frame is M+ where its relevance reaches this.
+        always_target: where no frame does, take the 4 best frames as M+ instead of answering with
+            empty masks.
+        batch_frames: frames that go through the trunk or the decoder at once.
+        max_texts: sentences that run side by side; more are done one group after the other.
+        progress: called with (frames done, frames in all or None, stage).
+    """
+
+    def __init__(
+        self, model: TGL, threshold: float = 0.5, always_target: bool = False,
+        batch_frames: int = 8, max_texts: int = 8, progress: Progress | None = None,
+    ) -> None:
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold {threshold} is no probability; give one from 0 to 1")
+        if batch_frames < 1 or max_texts < 1:
+            raise InputError("batch_frames and max_texts must be at least 1")
+        self.model = model
+        self.threshold = threshold
+        self.always_target = always_target
+        self.batch_frames = batch_frames
+        self.max_texts = max_texts
+        self.progress = progress or (lambda done, total, stage: None)
+
+    def segment(
+        self, video: Any, texts: Sequence[str], moments: Any = "auto", start: int = 0,
+        end: int | None = None, stride: int = 1,
+    ) -> list[Segmentation]:
+        """Masks of each sentence in every frame.
+
+        Args:
+            video: path of a file or of a folder of frames, (T, H, W, 3) uint8 array, or a
+                VideoSource.
+            texts: N sentences.
+            moments: ``auto``, ``all``, ``top-k:4``, intervals, a JSON file of intervals, or
+                ``FILE+top-k:4``; see :mod:`tgl_e2e.moments`.
+            start, end, stride: frames to process (end exclusive).
+
+        Returns:
+            N segmentations, in the order of ``texts``.
+
+        Raises:
+            InputError: whatever is wrong with video, texts or moments.
+        """
+        source, spec, frames = self._open(video, texts, moments, (start, end, stride))
+        results: list[Segmentation] = []
+        for first in range(0, len(texts), self.max_texts):
+            chosen = slice(first, first + self.max_texts)
+            intervals = spec.intervals_for(texts)[chosen] if spec.intervals is not None else None
+            results += self._segment_group(source, texts[chosen], spec, intervals, frames)
+        if spec.intervals is not None and source.num_frames is not None:
+            check_inside(spec, source.num_frames, texts)  # a file's length is known once it is read
+        return results
+
+    def stream(
+        self, video: Any, texts: Sequence[str], moments: Any = "auto", start: int = 0,
+        end: int | None = None, stride: int = 1,
+    ) -> Iterator[FrameResult]:
+        """Yields each frame's masks one block behind, reading the video once.
+
+        Frames before the first M+ block come out empty: their masks would need the future.
+
+        Raises:
+            InputError: also for ``top-k`` and ``always_target``, which need the whole video first.
+        """
+        source, spec, frames = self._open(video, texts, moments, (start, end, stride))
+        if spec.k is not None or self.always_target:
+            raise InputError("stream: top-k and always_target need the scores of the whole video; "
+                             "use segment")
+        intervals = spec.intervals_for(texts) if spec.intervals is not None else None
+        reading = self._pass(source, texts, frames)
+        for block in reading.blocks("segmenting", self._chooser(spec, intervals)):
+            for i, number in enumerate(block.numbers):
+                masks = _to_size(block.logits[:, i], source.size) & ~block.waiting[:, i, None, None]
+                yield FrameResult(int(number), masks, block.relevance[:, i])
+
+    # --- one group of sentences ------------------------------------------------------------
+
+    def _open(
+        self, video: Any, texts: Sequence[str], moments: Any, frames: tuple[int, int | None, int]
+    ) -> tuple[VideoSource, MomentsSpec, tuple[int, int | None, int]]:
+        if isinstance(texts, str) or not texts:
+            raise InputError("texts: give a list of at least one sentence")
+        self.model.text.tokenize(list(texts))  # raises before any frame is read
+        spec = parse_moments(moments)
+        source = video if isinstance(video, VideoSource) else open_video(video)
+        if spec.intervals is not None:
+            spec.intervals_for(texts)
+            if source.num_frames is not None:
+                check_inside(spec, source.num_frames, texts)
+        return source, spec, frames
+
+    def _segment_group(
+        self, source: VideoSource, texts: Sequence[str], spec: MomentsSpec,
+        intervals: list | None, frames: tuple[int, int | None, int],
+    ) -> list[Segmentation]:
+        collected = _Collected(source, texts)
+        if spec.k is None:
+            self._collect(source, texts, frames, self._chooser(spec, intervals), collected)
+            lost = [n for n in range(len(texts)) if not collected.any_relevant(n)]
+            if self.always_target and lost and spec.kind == "auto":
+                self._segment_best(source, texts, frames, lost, ALWAYS_TARGET_FRAMES, None,
+                                   collected)
+        else:
+            scores = self._pass(source, texts, frames).scores()
+            for block in scores:
+                collected.add_scores(block)
+            self._segment_best(source, texts, frames, list(range(len(texts))), spec.k, intervals,
+                               collected)
+        return collected.segmentations()
+
+    def _segment_best(
+        self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int],
+        chosen: list[int], k: int, intervals: list | None, collected: _Collected,
+    ) -> None:
+        """Second pass over the video: M+ are the k frames that scored highest in the first."""
+        numbers, relevance = collected.numbers(), collected.relevance()
+        best = np.zeros((len(chosen), len(numbers)), dtype=bool)
+        for row, n in enumerate(chosen):
+            allowed = np.ones(len(numbers), bool) if intervals is None else inside(
+                numbers, intervals[n])
+            ranked = np.argsort(np.where(allowed, -relevance[n], np.inf), kind="stable")
+            best[row, ranked[: min(k, allowed.sum())]] = True
+        second = _Collected(source, [texts[n] for n in chosen])
+        self._collect(
+            source, [texts[n] for n in chosen], frames,
+            lambda block, _: best[:, block.index : block.index + len(block.numbers) - block.first],
+            second,
+        )
+        collected.replace(chosen, second)
+
+    def _collect(
+        self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int],
+        choose: Chooser, collected: _Collected,
+    ) -> None:
+        run = self._pass(source, texts, frames)
+        for block in run.blocks("segmenting", choose):
+            collected.add(block)
+        for block in run.earlier_blocks(collected.waiting()):
+            collected.fill(block)
+
+    def _pass(
+        self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int]
+    ) -> VideoPass:
+        return VideoPass(self.model, source, texts, frames, self.batch_frames, self.progress)
+
+    def _chooser(self, spec: MomentsSpec, intervals: list | None) -> Chooser:
+        def choose(block: Block, relevance: np.ndarray) -> np.ndarray:
+            if spec.kind == "all":
+                return np.ones(relevance.shape, dtype=bool)
+            if intervals is not None:
+                numbers = block.numbers[block.first :]
+                return np.stack([inside(numbers, given) for given in intervals])
+            return relevance >= self.threshold
+        return choose
+
+
+class _Collected:
+    """What has been found so far: scores, and masks as run lengths."""
+
+    def __init__(self, source: VideoSource, texts: Sequence[str]) -> None:
+        self.source = source
+        self.texts = list(texts)
+        self._numbers: list[np.ndarray] = []
+        self._relevance: list[np.ndarray] = []
+        self._relevant: list[np.ndarray] = []
+        self._waiting: list[np.ndarray] = []
+        self._rle: list[list[dict]] = [[] for _ in texts]
+
+    def add_scores(self, block: BlockResult) -> None:
+        self._numbers.append(block.numbers)
+        self._relevance.append(block.relevance)
+        self._relevant.append(block.relevant)
+        self._waiting.append(block.waiting)
+
+    def add(self, block: BlockResult) -> None:
+        self.add_scores(block)
+        for n, rle in enumerate(self._rle):
+            masks = _to_size(block.logits[n], self.source.size)
+            rle.extend(encode_mask(mask) for mask in masks)
+
+    def fill(self, block: BlockResult) -> None:
+        for n, at in zip(*np.nonzero(block.waiting), strict=True):
+            mask = _to_size(block.logits[n, at : at + 1], self.source.size)[0]
+            self._rle[n][block.index + at] = encode_mask(mask)
+
+    def replace(self, chosen: list[int], other: _Collected) -> None:
+        """Masks and M+ of some sentences from another pass; the relevance stays."""
+        relevant = np.concatenate(self._relevant, axis=1)
+        relevant[chosen] = np.concatenate(other._relevant, axis=1)
+        self._relevant = [relevant]
+        for row, n in enumerate(chosen):
+            self._rle[n] = other._rle[row]
+
+    def numbers(self) -> np.ndarray:
+        return np.concatenate(self._numbers)
+
+    def relevance(self) -> np.ndarray:
+        return np.concatenate(self._relevance, axis=1)
+
+    def waiting(self) -> np.ndarray:
+        return np.concatenate(self._waiting, axis=1)
+
+    def any_relevant(self, n: int) -> bool:
+        return any(block[n].any() for block in self._relevant)
+
+    def segmentations(self) -> list[Segmentation]:
+        numbers, relevance = self.numbers(), self.relevance()
+        relevant = np.concatenate(self._relevant, axis=1)
+        return [
+            Segmentation(
+                text=text, num_frames=len(numbers), size=self.source.size, fps=self.source.fps,
+                frames=numbers, relevance=relevance[n], moments=spans(numbers, relevant[n]),
+                rle=self._rle[n],
+            )
+            for n, text in enumerate(self.texts)
+        ]
+
+
+def _to_size(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Mask logits (n, h, w) -> masks (n, H, W) bool: resized as logits, cut at 0."""
+    masks = []
+    for one in logits:  # frame by frame: a block of full-size logits would be large
+        resized = F.interpolate(one[None, None].float(), size=size, mode="bilinear",
+                                align_corners=False)
+        masks.append((resized[0, 0] > 0).cpu().numpy())
+    return np.stack(masks)
