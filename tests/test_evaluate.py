@@ -1,0 +1,314 @@
+"""The evaluation command: with a stand-in that knows the truth, and with a true random network."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tgl_e2e
+from tgl_e2e import TGL, TGLConfig
+from tgl_e2e.data.mevis import read_mevis
+from tgl_e2e.data.synthetic.write import write_split
+from tgl_e2e.errors import InputError
+from tgl_e2e.evaluate import main, moments_source, parse_arguments, read_tags
+from tgl_e2e.metrics import region_similarity
+from tgl_e2e.moments import check_inside, inside
+from tgl_e2e.results import Segmentation, encode_mask
+
+VIDEOS = 3
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("motion")
+    write_split(folder, "valid_u", VIDEOS, seed=1, level="easy", size=48)
+    return folder
+
+
+class Config:
+    def to_dict(self):
+        return {"name": "stand-in"}
+
+
+class KnowingModel:
+    """In place of TGL: a network without parameters."""
+
+    config = Config()
+
+    @classmethod
+    def from_pretrained(cls, folder, device="cpu"):
+        return cls()
+
+    def parameter_counts(self):
+        return {"total": 7, "trained": 3}
+
+
+class KnowingSegmenter:
+    """In place of VideoSegmenter: answers with the truth of the data set, and notes its calls."""
+
+    calls = ()
+    root = None
+    interrupt_at = None
+
+    def __init__(self, model, threshold, always_target):
+        type(self).calls = []
+
+    def segment(self, video, texts, moments):
+        cls = type(self)
+        if len(cls.calls) == cls.interrupt_at:
+            raise KeyboardInterrupt
+        (record,) = (v for v in read_mevis(cls.root, "valid_u").videos if v.frames == video.paths)
+        assert texts == [e.text for e in record.expressions]
+        cls.calls.append((record.name, moments))
+        frames = range(record.num_frames)
+        return [
+            Segmentation(
+                text=expression.text,
+                num_frames=record.num_frames,
+                size=record.size(),
+                fps=24.0,
+                frames=np.arange(record.num_frames),
+                relevance=expression.relevant(record.num_frames).astype(np.float32),
+                moments=expression.intervals(record.num_frames),
+                rle=[encode_mask(expression.mask(t)) for t in frames],
+            )
+            for expression in record.expressions
+        ]
+
+
+@pytest.fixture
+def knowing(root, monkeypatch):
+    monkeypatch.setitem(tgl_e2e.__dict__, "TGL", KnowingModel)
+    monkeypatch.setitem(tgl_e2e.__dict__, "VideoSegmenter", KnowingSegmenter)
+    monkeypatch.setattr(KnowingSegmenter, "root", root)
+    monkeypatch.setattr(KnowingSegmenter, "interrupt_at", None)
+    return KnowingSegmenter
+
+
+def run(root, output, *more):
+    return main(
+        ["--checkpoint", "none", "--dataset", "motion", "--root", str(root), "--split", "valid_u",
+         "--output", str(output), "--device", "cpu", *more]
+    )  # fmt: skip
+
+
+def test_the_truth_scores_100(root, knowing, tmp_path, capsys):
+    assert run(root, tmp_path / "out") == 0
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    overall = content["overall"]
+    assert list(overall) == [
+        "J", "F", "J&F", "top1", "chance", "R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75",
+        "no_target_accuracy", "num_expressions",
+    ]  # fmt: skip
+    data = read_mevis(root, "valid_u")
+    assert overall["num_expressions"] == data.num_expressions == len(content["expressions"])
+    for key in ("J", "F", "J&F", "top1", "R1@0.5", "mAP"):
+        assert overall[key] == 100
+    assert 10 < overall["chance"] < 70
+    assert content["parameters"] == {"total": 7, "trained": 3}
+    assert content["config"]["model"] == {"name": "stand-in"}
+    assert content["config"]["arguments"]["threshold"] == 0.5
+    assert content["versions"]["numpy"] == np.__version__
+    assert set(content["videos"]) == {video.name for video in data.videos}
+    assert set(content["breakdown"]) == {"level", "kind", "appearance_decides", "cues"}
+    assert list(content["breakdown"]["level"]) == ["easy"]
+    kinds = content["breakdown"]["kind"].values()
+    assert sum(kind["num_expressions"] for kind in kinds) == data.num_expressions
+
+    with (tmp_path / "out" / "per_expression.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == data.num_expressions
+    assert rows[0]["text"] == data.videos[0].expressions[0].text and float(rows[0]["J"]) == 100
+    assert rows[0]["level"] == "easy"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "metrics.json", "per_expression.csv",
+    ]  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "top-1" in printed and "chance" in printed and "kind: " in printed
+    # All expressions of a video went through the segmenter together.
+    assert [name for name, _ in knowing.calls] == [video.name for video in data.videos]
+
+
+def comparable(folder):
+    content = json.loads((folder / "metrics.json").read_text())
+    del content["timing"], content["config"]["arguments"]["output"]
+    return content
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(root, knowing, monkeypatch, tmp_path, capsys):
+    assert run(root, tmp_path / "whole") == 0
+    monkeypatch.setattr(knowing, "interrupt_at", 1)
+    assert run(root, tmp_path / "parts") == 130
+    assert not (tmp_path / "parts" / "metrics.json").exists()
+    monkeypatch.setattr(knowing, "interrupt_at", None)
+    assert run(root, tmp_path / "parts") == 2  # without --resume nothing is thrown away
+    assert "--resume" in capsys.readouterr().err
+    assert run(root, tmp_path / "parts", "--threshold", "0.4", "--resume") == 2
+    assert "threshold" in capsys.readouterr().err
+    assert run(root, tmp_path / "parts", "--resume") == 0
+    assert len(knowing.calls) == VIDEOS - 1
+    assert comparable(tmp_path / "parts") == comparable(tmp_path / "whole")
+    assert not list((tmp_path / "parts").glob("partial*"))
+
+
+def test_max_videos_and_masks(root, knowing, tmp_path):
+    assert run(root, tmp_path, "--max-videos", "1", "--save-masks") == 0
+    video = read_mevis(root, "valid_u").videos[0]
+    assert json.loads((tmp_path / "metrics.json").read_text())["dataset"]["videos"] == 1
+    folders = sorted(p.name for p in (tmp_path / "masks" / video.name).iterdir())
+    assert folders == sorted(e.id for e in video.expressions)
+    for expression in video.expressions:
+        for t, frame in enumerate(video.frames):
+            path = tmp_path / "masks" / video.name / expression.id / f"{frame.stem}.png"
+            picture = Image.open(path)
+            assert picture.mode == "L"
+            assert (np.asarray(picture) == 255 * expression.mask(t)).all()
+
+
+def test_moments_modes(root, knowing, tmp_path):
+    video = read_mevis(root, "valid_u").videos[0]
+    truth = [tuple(e.intervals(video.num_frames)) for e in video.expressions]
+
+    def spec(text):
+        return moments_source(text)(video)
+
+    assert spec("auto").kind == "auto" and spec("all").kind == "all"
+    assert (spec("top-k:4").kind, spec("top-k:4").k) == ("top-k", 4)
+    texts = [e.text for e in video.expressions]
+    assert spec("oracle").kind == "intervals" and spec("oracle").intervals_for(texts) == truth
+    assert (spec("oracle+top-k:3").kind, spec("oracle+top-k:3").k) == ("intervals+top-k", 3)
+    with pytest.raises(InputError, match="oracle\\+top-k:0"):
+        spec("oracle+top-k:0")
+
+    # A retriever's output: intervals per video and expression.
+    file = root / "valid_u" / "moments.json"
+    assert spec(str(file)).intervals_for(texts) == truth
+    assert spec(f"{file}+top-k:2").k == 2
+    one_for_all = tmp_path / "moments.json"
+    one_for_all.write_text("[[1, 3]]")
+    assert spec(str(one_for_all)).intervals_for(texts) == [((1, 3),)] * len(texts)
+
+    assert run(root, tmp_path / "out", "--moments", "oracle", "--max-videos", "1") == 0
+    with pytest.raises(InputError, match="one list of intervals per text"):
+        spec("oracle").intervals_for([*texts, "one more"])
+    with pytest.raises(InputError, match="outside the video"):
+        check_inside(spec("oracle"), 2)
+    ((name, given),) = knowing.calls
+    assert name == video.name and given.intervals_for(texts) == truth
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--split", "nowhere"], "nowhere: no such folder"),
+        (["--moments", "nonsense"], "nonsense: neither"),
+        (["--device", "cuda:77"], "--device cuda:77"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(root, knowing, tmp_path, capsys, more, message):
+    assert run(root, tmp_path / "out", *more) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate: error: ") and error.count("\n") == 1 and message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_senseless_options_are_refused_by_the_parser(capsys):
+    needed = ["--checkpoint", "c", "--dataset", "motion", "--root", "r", "--output", "o"]
+    assert parse_arguments(needed).moments == "auto"
+    for wrong in (["--threshold", "2"], ["--max-videos", "0"], ["--dataset", "other"]):
+        with pytest.raises(SystemExit) as caught:
+            parse_arguments([*needed, *wrong])
+        assert caught.value.code == 2
+        assert "evaluate: error:" in capsys.readouterr().err
+
+
+def test_tags_need_the_generator_s_form(root, tmp_path):
+    assert read_tags(tmp_path) == {}
+    video = read_mevis(root, "valid_u").videos[0]
+    assert read_tags(root / "valid_u")[video.name][video.expressions[0].id].keys() == {
+        "level", "kind", "appearance_decides", "cues",
+    }  # fmt: skip
+    (tmp_path / "scenes.json").write_text("{}")
+    with pytest.raises(InputError, match=r"scenes\.json"):
+        read_tags(tmp_path)
+
+
+# With a true network
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    TGL(TGLConfig.from_preset("tiny"), pretrained=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """One video of 8 frames and two expressions of the same words, with moments of their own."""
+    root = tmp_path_factory.mktemp("short")
+    split = root / "valid_u"
+    (split / "JPEGImages" / "clip").mkdir(parents=True)
+    tracks = np.zeros((2, 8, 32, 48), dtype=bool)
+    for t in range(8):
+        tracks[0, t, 4:12, 4 * t : 4 * t + 8] = True
+        tracks[1, t, 20:28, 20:28] = True
+        picture = 60 + 90 * tracks[:, t].astype(np.uint8).sum(axis=0)[..., None].repeat(3, axis=2)
+        Image.fromarray(picture.astype(np.uint8)).save(split / "JPEGImages/clip" / f"{t:05d}.jpg")
+    expressions = {
+        str(n): {"exp": "the moving square", "obj_id": [n], "anno_id": [n]} for n in range(2)
+    }
+    moments = {"0": {"objects": {"0": [[0, 3]]}}, "1": {"objects": {"1": [[5, 6]]}}}
+    for name, content in {
+        "meta_expressions": {
+            "videos": {
+                "clip": {"frames": [f"{t:05d}" for t in range(8)], "expressions": expressions}
+            }
+        },
+        "mask_dict": {str(n): [encode_mask(mask) for mask in tracks[n]] for n in range(2)},
+        "moments": {"version": 1, "videos": {"clip": {"expressions": moments}}},
+    }.items():
+        (split / f"{name}.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize("moments", ["auto", "oracle+top-k:2"])
+def test_a_true_network_end_to_end(short, checkpoint, tmp_path, moments):
+    status = main(
+        ["--checkpoint", str(checkpoint), "--dataset", "mevis", "--root", str(short),
+         "--moments", moments, "--save-masks", "--always-target", "--output", str(tmp_path)]
+    )  # fmt: skip
+    assert status == 0
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    (video,) = read_mevis(short, "valid_u").videos
+    assert content["overall"]["num_expressions"] == 2
+    assert 0 <= content["overall"]["J&F"] <= 100
+    assert content["overall"]["chance"] == 100 * (4 / 8 + 2 / 8) / 2
+    assert content["parameters"]["total"] > content["parameters"]["tam"] > 0
+    assert content["config"]["model"]["name"] == "tiny"
+    for row, expression in zip(content["expressions"], video.expressions, strict=True):
+        assert row["text"] == expression.text and row["num_frames"] == video.num_frames
+        # The written masks are those that were scored.
+        folder = tmp_path / "masks" / video.name / expression.id
+        masks = [np.asarray(Image.open(folder / f"{f.stem}.png")) > 0 for f in video.frames]
+        truth = np.stack([expression.mask(t) for t in range(video.num_frames)])
+        assert row["J"] == pytest.approx(100 * region_similarity(np.stack(masks), truth).mean())
+        taken = inside(np.arange(video.num_frames), row["moments"])
+        assert taken.any()
+        if moments == "oracle+top-k:2":
+            assert taken.sum() == 2
+            assert expression.relevant(video.num_frames)[taken].all()
+
+
+def test_a_folder_without_network_is_named(root, tmp_path, capsys):
+    assert main(
+        ["--checkpoint", str(tmp_path), "--dataset", "motion", "--root", str(root),
+         "--output", str(tmp_path / "out")]
+    ) == 2  # fmt: skip
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate: error: checkpoint") and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,128 @@
+"""What an evaluation leaves behind: metrics.json, per_expression.csv and a table for the eye."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tgl_e2e.data.base import VideoDataset, VideoRecord
+from tgl_e2e.errors import InputError
+from tgl_e2e.results import Segmentation
+from tgl_e2e.scores import ExpressionScore, breakdown, by_video, summarize
+
+METRICS_VERSION = 1
+CSV_COLUMNS = ("video", "expression", "text", "num_frames", "no_target", "answered",
+               "J&F", "J", "F", "top1", "chance")  # fmt: skip
+
+
+def report(
+    dataset: VideoDataset,
+    videos: Sequence[VideoRecord],
+    finished: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The content of metrics.json, in the data set's order whatever the order of the results."""
+    results = [finished[video.name] for video in videos]
+    scores = [ExpressionScore(**score) for result in results for score in result["scores"]]
+    frames, seconds = sum(r["frames"] for r in results), sum(r["seconds"] for r in results)
+    return {
+        "version": METRICS_VERSION,
+        "dataset": {"name": dataset.kind, "split": dataset.split, "videos": len(videos)},
+        "overall": summarize(scores),
+        "breakdown": breakdown(scores),
+        "videos": by_video(scores),
+        "expressions": [{**score.to_dict(), "J&F": score.jf} for score in scores],
+        "timing": {
+            "seconds": round(seconds, 2),
+            "frames_per_second": round(frames / seconds, 2) if seconds else None,
+        },
+    }
+
+
+def write_report(folder: Path, content: Mapping[str, Any]) -> None:
+    """metrics.json and per_expression.csv; each appears whole or not at all."""
+    tags = list(content["breakdown"])
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([*CSV_COLUMNS, *tags])
+    for row in content["expressions"]:
+        known = [row["tags"].get(tag) for tag in tags]
+        known = [" ".join(value) if isinstance(value, list) else value for value in known]
+        values = [row[column] for column in CSV_COLUMNS]
+        values = [round(value, 4) if isinstance(value, float) else value for value in values]
+        writer.writerow([*values, *known])
+    _write(folder / "per_expression.csv", table.getvalue())
+    _write(folder / "metrics.json", _to_json(content))
+
+
+def save_masks(folder: Path, video: VideoRecord, result: Segmentation) -> None:
+    """One mode-L PNG per frame, 0 and 255, under the frame's own name: MeViS's submission form."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, position in enumerate(result.frames):
+        picture = Image.fromarray(result.mask(i).astype(np.uint8) * 255)
+        picture.save(folder / f"{video.frames[int(position)].stem}.png")
+
+
+def print_report(content: Mapping[str, Any], moments: str) -> None:
+    """The compact table. moments: as given on the command line."""
+    data, timing = content["dataset"], content["timing"]
+    print(f"{data['name']} {data['split']}, {data['videos']} videos, moments: {moments}")
+    print(table(content["overall"], content["breakdown"]))
+    speed = timing["frames_per_second"]
+    print(f"{timing['seconds']} s" + (f", {speed} video frames/s" if speed else ""))
+
+
+def table(overall: Mapping[str, Any], groups: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """A compact text table: all expressions, then each tag's values, chance beside top-1."""
+    rows = [("all", overall)]
+    for tag, values in groups.items():
+        rows += [(f"{tag}: {value}", summary) for value, summary in values.items()]
+    width = max(len(name) for name, _ in rows)
+    heads = ["J&F", "J", "F", "top-1", "chance", "count"]
+    lines = [" " * width + "".join(f"{head:>8}" for head in heads)]
+    for name, summary in rows:
+        values = [summary[key] for key in ("J&F", "J", "F", "top1", "chance")]
+        cells = "".join(f"{_shown(value):>8}" for value in values)
+        lines.append(f"{name:<{width}}{cells}{summary['num_expressions']:>8}")
+    retrieval = ("R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75")
+    lines.append("moments: " + "  ".join(f"{key} {_shown(overall[key])}" for key in retrieval))
+    if overall["no_target_accuracy"] is not None:
+        lines.append(
+            f"expressions without target left empty: {_shown(overall['no_target_accuracy'])} %"
+        )
+    return "\n".join(lines)
+
+
+def _to_json(content: Mapping[str, Any]) -> str:
+    """Indented JSON, but with one line per video and per expression."""
+    parts = []
+    for key, value in content.items():
+        if key == "videos":
+            lines = [f"{json.dumps(name)}: {json.dumps(video)}" for name, video in value.items()]
+            text = "{\n  " + ",\n  ".join(lines) + "\n }"
+        elif key == "expressions":
+            text = "[\n  " + ",\n  ".join(json.dumps(row) for row in value) + "\n ]"
+        else:
+            text = json.dumps(value, indent=1).replace("\n", "\n ")
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,182 @@
+"""From results to numbers: one score per (video, expression), and their summary.
+
+A score holds everything that any summary needs, as plain values: scores may come from several
+processes or from an interrupted run, and are put together without the masks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tgl_e2e.data.base import ExpressionRecord
+from tgl_e2e.metrics import (
+    chance_top1,
+    contour_accuracy,
+    moment_retrieval,
+    region_similarity,
+    relevance_windows,
+    top1_accuracy,
+)
+from tgl_e2e.moments import spans
+from tgl_e2e.results import Segmentation
+
+MEANS = ("J", "F", "J&F", "top1", "chance")
+
+
+@dataclass(frozen=True)
+class ExpressionScore:
+    """One expression in one video; what is not known (no masks, no moments) is None.
+
+    J, F: in percent, means over the frames. top1: 100 or 0; chance: share of M+ in percent; both
+    None without a relevant frame. answered: whether any frame got a mask. moments: the frames
+    taken as M+, inclusive. windows: [start, end, score], best first; truth: [start, end] windows.
+    tags: what the data set knows about the expression, for breakdowns; a list counts for each of
+    its values.
+    """
+
+    video: str
+    expression: str
+    text: str
+    num_frames: int
+    no_target: bool
+    answered: bool
+    J: float | None
+    F: float | None
+    top1: float | None
+    chance: float | None
+    moments: list[list[int]]
+    truth: list[list[int]] | None
+    windows: list[list[float]]
+    tags: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def jf(self) -> float | None:
+        """J&F, the mean of J and F."""
+        return None if self.J is None or self.F is None else (self.J + self.F) / 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def score_expression(
+    video: str,
+    expression: ExpressionRecord,
+    segmentation: Segmentation,
+    num_frames: int,
+    tags: Mapping[str, Any] | None = None,
+) -> ExpressionScore:
+    """Holds one result against the truth, over the frames that were processed.
+
+    Args:
+        num_frames: of the whole video; `segmentation.frames` are positions in it.
+        tags: see ExpressionScore.
+    """
+    frames = np.asarray(segmentation.frames)
+    answered = False
+    j, f = [], []
+    for i, position in enumerate(frames):
+        pred = segmentation.mask(i)
+        answered = answered or bool(pred.any())
+        truth = expression.mask(int(position))
+        if truth is not None:
+            j.append(region_similarity(pred, truth))
+            f.append(contour_accuracy(pred, truth))
+
+    relevance = np.asarray(segmentation.relevance, dtype=float)
+    relevant = expression.relevant(num_frames)
+    top1 = chance = windows_of_truth = None
+    if relevant is not None:
+        relevant = relevant[frames]
+        top1 = _known(top1_accuracy([relevance], [relevant]))
+        chance = _known(chance_top1([relevant]))
+        windows_of_truth = [[start, end + 1] for start, end in spans(frames, relevant)]
+    return ExpressionScore(
+        video=video,
+        expression=expression.id,
+        text=expression.text,
+        num_frames=len(frames),
+        no_target=expression.no_target,
+        answered=answered,
+        J=100 * float(np.mean(j)) if j else None,
+        F=100 * float(np.mean(f)) if f else None,
+        top1=top1,
+        chance=chance,
+        moments=[[int(start), int(end)] for start, end in segmentation.moments],
+        truth=windows_of_truth,
+        windows=relevance_windows(relevance, frames),
+        tags=dict(tags or {}),
+    )
+
+
+def summarize(scores: Sequence[ExpressionScore]) -> dict[str, float | int | None]:
+    """Means over (video, expression) pairs, in percent; None where nothing is known.
+
+    Keys: J, F, J&F; top1 and chance; R1@0.5, R1@0.7, mAP, mAP@0.5, mAP@0.75 (see
+    `metrics.moment_retrieval`); no_target_accuracy (share of the expressions without target that
+    got no mask at all); num_expressions.
+    """
+    known = [s for s in scores if s.truth is not None]
+    retrieval = moment_retrieval([s.windows for s in known], [s.truth for s in known])
+    return {
+        **means(scores),
+        **{key: _rounded(value) for key, value in retrieval.items()},
+        "no_target_accuracy": _mean(100.0 * (not s.answered) for s in scores if s.no_target),
+        "num_expressions": len(scores),
+    }
+
+
+def means(scores: Sequence[ExpressionScore]) -> dict[str, float | None]:
+    """The part of `summarize` that makes sense for a single expression: MEANS."""
+    j, f = _mean(s.J for s in scores), _mean(s.F for s in scores)
+    return {
+        "J": j,
+        "F": f,
+        "J&F": _mean(s.jf for s in scores),
+        "top1": _mean(s.top1 for s in scores),
+        "chance": _mean(s.chance for s in scores),
+    }
+
+
+def breakdown(scores: Sequence[ExpressionScore]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Summaries of the expressions that share a tag: {tag: {value: summary}}, values sorted."""
+    groups: dict[str, dict[str, list[ExpressionScore]]] = {}
+    for score in scores:
+        for tag, value in score.tags.items():
+            for one in value if isinstance(value, list | tuple) else [value]:
+                name = ("no", "yes")[one] if isinstance(one, bool) else str(one)
+                groups.setdefault(tag, {}).setdefault(name, []).append(score)
+    return {
+        tag: {value: summarize(members) for value, members in sorted(values.items())}
+        for tag, values in groups.items()
+    }
+
+
+def by_video(scores: Iterable[ExpressionScore]) -> dict[str, dict[str, Any]]:
+    """MEANS and the number of expressions of each video, in the order of the scores."""
+    groups: dict[str, list[ExpressionScore]] = {}
+    for score in scores:
+        groups.setdefault(score.video, []).append(score)
+    return {
+        video: {**means(members), "num_expressions": len(members)}
+        for video, members in groups.items()
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _rounded(math.fsum(known) / len(known)) if known else None
+
+
+def _rounded(value: float) -> float | None:
+    """Four decimals of a percentage: beyond that only machines differ."""
+    return None if math.isnan(value) else round(value, 4)
