@@ -25,13 +25,17 @@ from pathlib import Path
 
 
 def parse_arguments() -> argparse.Namespace:
-    from tgl_e2e.config import preset_names
+    from tgl_e2e.config import TGLConfig, preset_names
+    from tgl_e2e.train_config import STAGES, TrainConfig, describe
 
+    values = ["values of a stage (the preset's come before these defaults):",
+              *describe(TrainConfig), "values of the network:", *describe(TGLConfig, "model.")]
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, epilog="\n".join(values),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", required=True, help=f"preset: {', '.join(preset_names())}")
-    parser.add_argument("--stage", required=True, choices=("dense", "image", "video"))
+    parser.add_argument("--stage", required=True, choices=STAGES)
     parser.add_argument("--output", required=True, type=Path, help="folder of this run")
     parser.add_argument("--init", type=Path, help="folder of the run (or network) to start from")
     parser.add_argument("--resume", action="store_true", help="go on from --output's last state")
@@ -61,7 +65,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     from tgl_e2e.data.motion import MotionClips, collate
     from tgl_e2e.errors import InputError
-    from tgl_e2e.training import TrainingModule
+    from tgl_e2e.training import TrainingModule, clip_options
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logger = logging.getLogger("train")
@@ -83,7 +87,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.init and module.head is not None and (arguments.init / "dense.pt").is_file():
         module.head.load_state_dict(torch.load(arguments.init / "dense.pt", weights_only=True))
 
-    options = config.clip_options(model_config.vision.image_size, model_config.block)
+    options = clip_options(config, model_config.vision.image_size, model_config.block)
     clips = MotionClips(options, length=config.steps * config.batch_size, seed=config.seed)
     loader = DataLoader(
         clips, batch_size=config.batch_size // share, num_workers=config.workers,
@@ -164,14 +168,14 @@ def train(arguments: argparse.Namespace) -> None:
         if done == config.steps or stop.requested:
             break
     bar.close()
-    if stop.requested and done < config.steps:
-        logger.info("stopped at step %d; go on with the same command and --resume", done)
-    elif accelerator.is_main_process:
+    if accelerator.is_main_process:
         bare = accelerator.unwrap_model(module)
         bare.model.save_pretrained(arguments.output)
         if bare.head is not None:
             torch.save(bare.head.state_dict(), arguments.output / "dense.pt")
         logger.info("network written to %s", arguments.output)
+    if done < config.steps:
+        logger.info("stopped at step %d; go on with the same command and --resume", done)
     accelerator.end_training()
 
 
@@ -181,7 +185,7 @@ def resolve_configs(arguments: argparse.Namespace):
 
     from tgl_e2e.config import CONFIG_NAME, TGLConfig, from_dict
     from tgl_e2e.errors import InputError
-    from tgl_e2e.training import TrainConfig
+    from tgl_e2e.train_config import TrainConfig
 
     for value in arguments.values:
         if "=" not in value:

@@ -1,82 +1,29 @@
-"""What ``train.py`` is told, and the module that it hands to Accelerate."""
+"""The module that ``train.py`` hands to Accelerate, and what it reports of it."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tgl_e2e.config import from_dict, read_preset
 from tgl_e2e.data.motion import ATTRIBUTES, ClipBatch, ClipOptions
-from tgl_e2e.errors import InputError
 from tgl_e2e.losses import dense_loss, tgl_loss
 from tgl_e2e.model.dense import DenseHead
 from tgl_e2e.model.tgl import TGL, TGLOutput
+from tgl_e2e.train_config import TrainConfig
 from tgl_e2e.visualize import draw_overlay
 
-STAGES = ("dense", "image", "video")
 
-
-def _value(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One stage of training. Every value can be overridden on the command line: ``lr=1e-4``."""
-
-    steps: int = _value(1000, "optimizer steps")
-    batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
-    accumulation: int = _value(1, "backward passes per optimizer step")
-    num_frames: int = _value(8, "T, frames of a clip; 1 in the image stage")
-    static: bool = _value(False, "scenes in which nothing moves (image stage)")
-    lr: float = _value(1e-4, "learning rate after warm-up")
-    warmup: int = _value(100, "steps of linear warm-up; cosine decay to 2 % afterwards")
-    weight_decay: float = _value(0.01, "AdamW's weight decay")
-    clip_norm: float = _value(1.0, "gradients are clipped to this norm")
-    seed: int = _value(0, "of weights and samples")
-    workers: int = _value(1, "processes that render clips")
-    full_share: float = _value(0.0, "share of clips at level full, the rest is easy")
-    uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
-    moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
-    selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
-    remember_target: float = _value(0.0, "share of batches whose memory is written from true masks")
-    cues: dict[str, float] = field(
-        default_factory=lambda: {"mixed": 1.0},
-        metadata={"help": "share of scenes built so that this cue is needed; mixed: no control"},
+def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOptions:
+    """The part of a stage's configuration that says which clips are drawn."""
+    return ClipOptions(
+        num_frames=config.num_frames, block=block, size=image_size, static=config.static,
+        full_share=config.full_share, uniform_share=config.uniform_share,
+        moment_sampling=config.moment_sampling, selective=config.selective, cues=config.cues,
     )
-    dice_weight: float = _value(1.0, "lambda_dice")
-    focal_weight: float = _value(20.0, "lambda_foc")
-    tam_weight: float = _value(1.0, "lambda_tam")
-    presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
-    dense_weight: float = _value(0.0, "weight of per-pixel classification (training from scratch)")
-    log_every: int = _value(20, "steps between log lines")
-    eval_every: int = _value(250, "steps between validations and sample pictures")
-    eval_clips: int = _value(96, "clips per validation")
-    save_every: int = _value(250, "steps between resumable checkpoints")
-
-    @classmethod
-    def from_preset(cls, name: str, stage: str) -> TrainConfig:
-        stages = read_preset(name).get("train", {})
-        if stage not in stages:
-            raise InputError(f"preset {name!r} has no stage {stage!r}; it has {', '.join(stages)}")
-        return from_dict(cls, stages[stage], f"train.{stage}")
-
-    def clip_options(self, image_size: int, block: int) -> ClipOptions:
-        return ClipOptions(
-            num_frames=self.num_frames, block=block, size=image_size, static=self.static,
-            full_share=self.full_share, uniform_share=self.uniform_share,
-            moment_sampling=self.moment_sampling, selective=self.selective, cues=self.cues,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 class TrainingModule(nn.Module):

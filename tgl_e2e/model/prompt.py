@@ -13,6 +13,9 @@ class TextPrompt(nn.Module):
     def __init__(self, text_dim: int, prompt_dim: int) -> None:
         super().__init__()
         self.mlp = Mlp(2 * text_dim, hidden_features=prompt_dim, out_features=prompt_dim)
+        # As large as SAM's own prompt embeddings; a token much smaller than its neighbours would be
+        # averaged away in the decoder's first self-attention, and language would be learned late.
+        self.norm = nn.LayerNorm(prompt_dim)
 
     def forward(self, text: Tensor, verb_mask: Tensor) -> Tensor:
         """
@@ -26,4 +29,5 @@ class TextPrompt(nn.Module):
         """
         weight = verb_mask.to(text.dtype).unsqueeze(-1)  # (B, L, 1)
         motion = (text * weight).sum(dim=1) / weight.sum(dim=1)  # (B, D)
-        return self.mlp(torch.cat([text[:, 0], motion], dim=-1)).unsqueeze(1)
+        token = self.mlp(torch.cat([text[:, 0], motion], dim=-1))
+        return self.norm(token).unsqueeze(1)
