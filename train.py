@@ -57,6 +57,7 @@ def main() -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
+    import numpy as np
     import torch
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -84,6 +85,7 @@ def train(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.output} is not empty; give --resume or another --output")
     set_seed(config.seed)  # the same weights on every process
     module = TrainingModule(build_model(arguments, model_config), arguments.stage, config)
+    set_seed(config.seed, device_specific=True)  # but not the same dropout
     if arguments.init and module.head is not None and (arguments.init / "dense.pt").is_file():
         module.head.load_state_dict(torch.load(arguments.init / "dense.pt", weights_only=True))
 
@@ -92,6 +94,7 @@ def train(arguments: argparse.Namespace) -> None:
     loader = DataLoader(
         clips, batch_size=config.batch_size // share, num_workers=config.workers,
         collate_fn=collate, persistent_workers=config.workers > 0,
+        worker_init_fn=leave_signals_to_main,
     )
     trained = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -102,9 +105,16 @@ def train(arguments: argparse.Namespace) -> None:
     )
     module, optimizer, loader = accelerator.prepare(module, optimizer, loader)
     done = 0
-    if arguments.resume and (state / "progress.json").is_file():
+    if arguments.resume:
+        check_same_run(arguments, config, model_config)
+        if not state.exists() and state.with_name("state.old").exists():
+            state = state.with_name("state.old")  # killed between two renames
+        if not (state / "progress.json").is_file():
+            raise InputError(f"{arguments.output}: no state to resume from; start it without "
+                             "--resume in an empty folder")
         accelerator.load_state(str(state))
         progress = json.loads((state / "progress.json").read_text())
+        state = arguments.output / "state"
         done = progress["step"]
         schedule.load_state_dict(progress["schedule"])
         loader = accelerator.skip_first_batches(loader, done * config.accumulation)
@@ -119,7 +129,7 @@ def train(arguments: argparse.Namespace) -> None:
                 arguments.stage, sum(p.numel() for p in trained), config.steps,
                 config.batch_size, config.num_frames, accelerator.mixed_precision,
                 accelerator.device)
-    # Validation uses half the clips from scenes of each kind, always the same ones.
+    # Always the same clips, of level easy: figures of different runs can be compared.
     plain = dataclasses.replace(options, full_share=0.0)
     validation = Subset(MotionClips(plain, config.eval_clips, seed=1000, split="valid_u"),
                         range(config.eval_clips))
@@ -128,11 +138,13 @@ def train(arguments: argparse.Namespace) -> None:
     stop = StopSignal()
     bar = tqdm(total=config.steps, initial=done, disable=not accelerator.is_local_main_process,
                mininterval=5, desc=arguments.stage)
-    recent: dict[str, list[float]] = defaultdict(list)
-    draws = torch.Generator().manual_seed(config.seed)
+    recent: dict[str, list[torch.Tensor]] = defaultdict(list)
+    micro = done * config.accumulation  # batches so far: what is drawn depends on it alone
     module.train()
     for batch in loader:
-        remember = torch.rand((), generator=draws).item() < config.remember_target
+        draw = np.random.default_rng([config.seed, micro]).random()
+        micro += 1
+        remember = draw < config.remember_target
         with accelerator.accumulate(module):
             with accelerator.autocast():
                 losses, _ = module(batch, remember)
@@ -146,14 +158,14 @@ def train(arguments: argparse.Namespace) -> None:
             optimizer.step()
             optimizer.zero_grad()
         for name, value in losses.items():
-            recent[name].append(value.item())
+            recent[name].append(value.detach())
         if not accelerator.sync_gradients:
             continue
         schedule.step()
         done += 1
         bar.update()
         if done % config.log_every == 0:
-            means = {name: sum(v) / len(v) for name, v in recent.items()}
+            means = {name: torch.stack(v).mean().item() for name, v in recent.items()}
             recent.clear()
             accelerator.log({**means, "lr": schedule.get_last_lr()[0]}, step=done)
             bar.set_postfix_str(f"loss {means['loss']:.3f}")
@@ -163,9 +175,10 @@ def train(arguments: argparse.Namespace) -> None:
             logger.info("step %d %s", done, json.dumps(report))
             append_line(arguments.output / "log.jsonl", {"step": done, "valid": report},
                         accelerator)
-        if done % config.save_every == 0 or done == config.steps or stop.requested:
+        stopping = stop.agreed(accelerator)
+        if done % config.save_every == 0 or done == config.steps or stopping:
             save_state(accelerator, state, done, schedule.state_dict())
-        if done == config.steps or stop.requested:
+        if done == config.steps or stopping:
             break
     bar.close()
     if accelerator.is_main_process:
@@ -181,6 +194,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 def resolve_configs(arguments: argparse.Namespace):
     """(TrainConfig, TGLConfig) from preset, --init's config.json and KEY=VALUE; the last wins."""
+    import yaml
     from omegaconf import OmegaConf
 
     from tgl_e2e.config import CONFIG_NAME, TGLConfig, from_dict
@@ -201,22 +215,34 @@ def resolve_configs(arguments: argparse.Namespace):
     model_config = TGLConfig.from_preset(arguments.config)
     if arguments.init and (arguments.init / CONFIG_NAME).is_file():
         model_config = TGLConfig.load(arguments.init)
-    parsed = OmegaConf.to_container(
-        OmegaConf.create({"values": [v.split("=", 1)[1] for v in changes]}))["values"]
-    for change, value in zip(changes, parsed, strict=True):
-        key = change.split("=", 1)[0].removeprefix("model.")
-        model_config = model_config.with_values(**{key: _plain(value)})
+    for change in changes:
+        key, value = change.removeprefix("model.").split("=", 1)
+        model_config = model_config.with_values(**{key: yaml.safe_load(value)})
     return train_config, model_config
 
 
-def _plain(value):
-    import yaml
+def check_same_run(arguments: argparse.Namespace, config, model_config) -> None:
+    """A resumed run must be the run that was stopped, but for its length and its reports."""
+    from tgl_e2e.errors import InputError
 
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    path = arguments.output / "run.json"
+    if not path.is_file():
+        raise InputError(f"{arguments.output}: no run.json in it; nothing to resume")
+    before = json.loads(path.read_text())
+    now = json.loads(json.dumps({"stage": arguments.stage, "train": config.to_dict(),
+                                 "model": model_config.to_dict()}))
+    free = {"steps", "workers", "log_every", "eval_every", "eval_clips", "save_every"}
+    changed = [name for name in now["train"]
+               if name not in free and now["train"][name] != before["train"].get(name)]
+    changed += [name for name in ("stage", "model") if now[name] != before[name]]
+    if changed:
+        raise InputError(f"--resume: {', '.join(changed)} differ from the stopped run; give the "
+                         f"same values and --init as in {path}")
 
 
 def build_model(arguments: argparse.Namespace, model_config):
     """A fresh network, or --init's weights under the configuration asked for."""
+    from tgl_e2e.errors import InputError
     from tgl_e2e.model.tgl import TGL
 
     if arguments.init is None:
@@ -225,7 +251,20 @@ def build_model(arguments: argparse.Namespace, model_config):
     if model.config == model_config:
         return model
     fresh = TGL(model_config, pretrained=False, tokenizer=arguments.init)
-    fresh.load_state_dict(model.state_dict())
+    fresh.bases_from_config = model.bases_from_config
+    try:
+        # Modules that the new configuration switches on start afresh; none may be lost or reshaped.
+        missing, unexpected = fresh.load_state_dict(model.state_dict(), strict=False)
+    except RuntimeError as error:
+        raise InputError(f"--init {arguments.init}: its weights do not fit the values of model.* "
+                         f"({str(error).splitlines()[1].strip()})") from None
+    switched = ("adapters.0.temporal.", "adapters.1.temporal.", "adapters.2.temporal.",
+                "adapters.0.difference.", "adapters.1.difference.", "adapters.2.difference.",
+                "tam.pool.")
+    odd = [name for name in (*missing, *unexpected) if not name.startswith(switched)]
+    if odd:
+        raise InputError(f"--init {arguments.init}: its weights do not fit the values of model.* "
+                         f"(tensor {odd[0]!r})")
     return fresh
 
 
@@ -256,7 +295,7 @@ def validate(accelerator, module, loader, output: Path, step: int) -> dict[str, 
             continue
         for row in clip_scores(result, batch):
             values[f"iou/{row['cue']}"].append(row["iou"])
-            for name in ("iou", "top1", "tam_accuracy"):
+            for name in ("iou", "iou_carried", "top1", "tam_accuracy"):
                 if name in row:
                     values[name].append(row[name])
         if number == 0 and accelerator.is_main_process:
@@ -279,6 +318,7 @@ def save_state(accelerator, state: Path, step: int, schedule: dict) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(fresh))
+    accelerator.wait_for_everyone()  # every process has written its part before it is renamed
     if accelerator.is_main_process:
         (fresh / "progress.json").write_text(json.dumps({"step": step, "schedule": schedule}))
         shutil.rmtree(old, ignore_errors=True)
@@ -289,6 +329,12 @@ def save_state(accelerator, state: Path, step: int, schedule: dict) -> None:
     accelerator.wait_for_everyone()
 
 
+def leave_signals_to_main(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; a worker that died of it would break the stop."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class StopSignal:
     """SIGTERM and Ctrl-C ask for a stop after the current step."""
 
@@ -296,6 +342,15 @@ class StopSignal:
         self.requested = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._request)
+
+    def agreed(self, accelerator) -> bool:
+        """Whether any process was asked to stop; all processes get the same answer."""
+        if accelerator.num_processes == 1:
+            return self.requested
+        import torch
+
+        asked = torch.tensor(float(self.requested), device=accelerator.device)
+        return bool(accelerator.reduce(asked, "sum") > 0)
 
     def _request(self, *_) -> None:
         self.requested = True

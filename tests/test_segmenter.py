@@ -147,6 +147,41 @@ def test_intervals_outside_the_video(model, video):
         VideoSegmenter(model).segment(video, TEXTS[:1], moments=[(70, 75)])
 
 
+def test_intervals_per_text_one_of_them_empty(model, video):
+    spans = {TEXTS[0]: [], TEXTS[1]: [(12, 14)]}
+    first, second = VideoSegmenter(model).segment(video, TEXTS, moments=spans)
+    assert first.moments == [] and not masks(first).any()
+    assert second.moments == [(12, 14)] and masks(second).any(axis=(1, 2)).all()
+
+
+def test_top_k_of_a_shorter_video(model, video):
+    found = VideoSegmenter(model).segment(video[:5], TEXTS[:1], moments="top-k:9")[0]
+    assert found.moments == [(0, 4)]
+
+
+def test_a_network_in_training_mode_gives_the_same_masks(video):
+    fresh = build().train()
+    again = VideoSegmenter(fresh).segment(video[:10], TEXTS[:1], moments=[(0, 4)])[0]
+    plain = VideoSegmenter(build()).segment(video[:10], TEXTS[:1], moments=[(0, 4)])[0]
+    assert (masks(again) == masks(plain)).all()
+
+
+def test_a_network_can_be_trained_after_it_was_run(video):
+    fresh = build()
+    VideoSegmenter(fresh).segment(video[:9], TEXTS[:1], moments=[(0, 4)])
+    output = fresh(torch.from_numpy(video[None, :8]).permute(0, 1, 4, 2, 3), TEXTS[:1],
+                   torch.ones(1, 8, dtype=torch.bool), torch.arange(8)[None])
+    output.masks.sum().backward()
+
+
+def test_bfloat16_gives_nearly_the_same_masks(video):
+    half = build()
+    half.compute_dtype = torch.bfloat16
+    a = VideoSegmenter(build()).segment(video[:20], TEXTS[:1], moments=[(0, 4)])[0]
+    b = VideoSegmenter(half).segment(video[:20], TEXTS[:1], moments=[(0, 4)])[0]
+    assert 0.8 < (masks(a) == masks(b)).mean() < 1
+
+
 def test_more_texts_than_run_side_by_side(model, video):
     texts = ["one", "two", "three"]
     a = VideoSegmenter(model, max_texts=2).segment(video[:12], texts, moments="all")
@@ -163,19 +198,22 @@ def test_short_and_odd_lengths(model, video, length):
 @pytest.mark.parametrize("changes", [
     {"memory.bank": "all"}, {"memory.mfe": False}, {"memory.dual_path": False},
     {"memory.bank": "all", "memory.mfe": False}, {"adapter.temporal": False},
-    {"tam.pooling": "mean"},
+    {"adapter.difference": False}, {"tam.pooling": "mean"},
 ])
 def test_ablations_run_and_change_the_masks(video, changes):
-    spans = [(5, 8), (20, 24)]
-    plain = VideoSegmenter(build()).segment(video[:32], TEXTS[:1], moments=spans)[0]
+    # The first moment lies in the last block, so that all others wait for it.
+    spans = [(68, 70), (72, 74)]
+    plain = VideoSegmenter(build()).segment(video, TEXTS[:1], moments=spans)[0]
     other = build(**changes)
     other.load_state_dict(build().state_dict(), strict=False)
-    found = VideoSegmenter(other).segment(video[:32], TEXTS[:1], moments=spans)[0]
+    found = VideoSegmenter(other).segment(video, TEXTS[:1], moments=spans)[0]
     assert masks(found).any(axis=(1, 2)).all()
     if "tam.pooling" not in changes:  # that one moves relevance alone
         assert (masks(found) != masks(plain)).any()
     else:
         assert np.abs(found.relevance - plain.relevance).max() > 0
+    nothing = VideoSegmenter(other, threshold=1.0).segment(video[:9], TEXTS[:1])[0]
+    assert nothing.moments == [] and not masks(nothing).any()
 
 
 @pytest.mark.parametrize("arguments, message", [

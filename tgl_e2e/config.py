@@ -42,12 +42,12 @@ class VisionConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """RoBERTa: which weights; the sizes count only for a network from scratch."""
+    """RoBERTa: which weights; the sizes of a network from scratch (otherwise those of the base)."""
 
     base: str | None = field(
         default=None,
-        metadata={"help": "RoBERTa weights: hub id (FacebookAI/roberta-base) or folder; "
-                          "null trains from scratch"},
+        metadata={"help": "RoBERTa weights: hub id (FacebookAI/roberta-base) or folder, "
+                          "which also decides the sizes; null trains from scratch"},
     )
     vocab_size: int = 50265
     hidden_size: int = 768
@@ -72,6 +72,10 @@ class AdapterConfig:
     )
     patch_sizes: tuple[int, ...] = field(
         default=(8, 4, 2), metadata={"help": "side P of those patches, per adapter, in tokens"}
+    )
+    difference: bool = field(
+        default=False,
+        metadata={"help": "depth-wise convolution over time that starts as differences of frames"},
     )
 
 
@@ -135,9 +139,21 @@ class TGLConfig:
         if len(self.text.adapter_layers) != 3 or len(self.adapter.patch_sizes) != 3:
             raise InputError("text.adapter_layers and adapter.patch_sizes need three entries each, "
                              "one per adapter")
+        if list(self.text.adapter_layers) != sorted(set(self.text.adapter_layers)):
+            raise InputError(f"text.adapter_layers {self.text.adapter_layers} must ascend")
+        if min(self.adapter.patch_sizes) < 1:
+            raise InputError(f"adapter.patch_sizes {self.adapter.patch_sizes} must be positive")
+        for part, name in ((self.adapter, "adapter"), (self.tam, "tam")):
+            if part.num_heads < 1 or part.dim % part.num_heads or part.dim % 4:
+                raise InputError(f"{name}.dim {part.dim} must be a multiple of {name}.num_heads "
+                                 f"{part.num_heads} and of 4")
         if max(self.text.adapter_layers) > self.text.num_layers:
             raise InputError(f"text.adapter_layers {self.text.adapter_layers} exceed "
                              f"text.num_layers {self.text.num_layers}")
+        side = self.vision.image_size
+        if side < 32 or side % 32:
+            raise InputError(f"vision.image_size is {side}; it must be a multiple of 32, the "
+                             "stride of the trunk's last stage")
         if self.memory.bank not in ("relevant", "all"):
             raise InputError(f"memory.bank is {self.memory.bank!r}; use 'relevant' or 'all'")
         if self.tam.pooling not in ("mean", "text"):

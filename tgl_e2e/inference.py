@@ -134,7 +134,7 @@ class VideoPass:
 
     # --- passes ----------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def scores(self) -> Iterator[BlockResult]:
         """Relevance alone."""
         for block in self._read("reading"):
@@ -144,13 +144,13 @@ class VideoPass:
             yield BlockResult(block.numbers[block.first:], block.index, relevance,
                               np.zeros(count, bool), torch.empty(0), np.zeros(count, bool))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def blocks(self, stage: str, choose: Chooser) -> Iterator[BlockResult]:
         """Masks and relevance of every block, in order."""
         for block in self._read(stage):
             yield self._segment_block(block, choose)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def earlier_blocks(self, waiting: np.ndarray) -> Iterator[BlockResult]:
         """Frames before the first M+ frame, from a second reading of the file's beginning.
 
@@ -167,7 +167,10 @@ class VideoPass:
             texts, positions = np.nonzero(wanted)
             if len(texts):
                 with self.model.autocast():
-                    encoded = self._plain(block, np.unique(positions) + block.first)
+                    if self.memory.mfe:
+                        encoded = self._plain(block, np.unique(positions) + block.first)
+                    else:  # M- frames read F_Adp, of all windows
+                        encoded = self._encode(block, _no_frame)
                     logits = self._new_logits(len(self.banks), count)
                     self._carry(block, encoded, texts, positions, logits, self.first_entries)
                 yield BlockResult(block.numbers[block.first:], block.index, np.empty(0),
@@ -192,7 +195,7 @@ class VideoPass:
             self._carry(block, encoded, texts, positions, logits, banks)
         for n, bank in enumerate(self.banks):
             if self.first_entries[n] is None and banks[n] is not None:
-                self.first_entries[n] = banks[n].entries(slice(0, self.keep))
+                self.first_entries[n] = banks[n].entries(slice(0, self.keep)).clone()
             bank.prune(self.keep)
         return BlockResult(block.numbers[block.first:], block.index, encoded.relevance, relevant,
                            logits, waiting)
@@ -227,14 +230,15 @@ class VideoPass:
                 for n in range(texts):
                     if language[n, at] or not self.memory.mfe:
                         row = n * len(window) + column
-                        encoded.adapted[n, at] = clip.features[row : row + 1]
+                        # A copy: a view would keep the features of the whole window alive.
+                        encoded.adapted[n, at] = clip.features[row : row + 1].clone()
                         encoded.prompts[n, at] = clip.prompts[n : n + 1]
                 if self.memory.mfe and not language[:, at].all():
                     carried.append(column)
             if carried:
                 features = model.extract_plain([level[carried] for level in prefix])
                 for row, column in enumerate(carried):
-                    encoded.plain[window[column] - block.first] = features[row : row + 1]
+                    encoded.plain[window[column] - block.first] = features[row : row + 1].clone()
         return encoded
 
     def _language(self, relevant: np.ndarray) -> np.ndarray:
@@ -263,7 +267,7 @@ class VideoPass:
             groups: dict[int, list[int]] = {}
             for n, queue in enumerate(queues):
                 if queue:
-                    groups.setdefault(len(self.banks[n]), []).append(n)
+                    groups.setdefault(min(len(self.banks[n]), self.keep), []).append(n)
             for entries, group in groups.items():
                 pairs = [(n, int(queues[n].pop(0))) for n in group]
                 spoken = [bool(language[pair]) for pair in pairs]
@@ -274,14 +278,17 @@ class VideoPass:
                 prompts = torch.cat([
                     encoded.prompts[pair] if lit else silent
                     for pair, lit in zip(pairs, spoken, strict=True)])
-                memories = Memories.join([self.banks[n].read() for n in group]) if entries else None
+                memories = None
+                if entries:  # all earlier than this frame: only the newest can be the nearest
+                    memories = Memories.join([self.banks[n].read(self.keep) for n in group])
                 numbers = self._numbers(block, [at for _, at in pairs])
                 prediction = self.model.segment_mixed(
                     features, numbers, memories, prompts, torch.tensor(spoken, device=self.device))
                 fresh = self.model.vision.write_memory(features, prediction, numbers)
+                gated = prediction.gated().to(logits.device)
                 for row, (n, at) in enumerate(pairs):
-                    self.banks[n].write(fresh.banks(slice(row, row + 1)))
-                    logits[n, at] = prediction.gated()[row].to(logits.device)
+                    self.banks[n].write(fresh.banks(slice(row, row + 1)).clone())
+                    logits[n, at] = gated[row]
 
     def _carry(
         self, block: Block, encoded: _Encoded, texts: np.ndarray, positions: np.ndarray,
@@ -294,10 +301,9 @@ class VideoPass:
                 chosen = [int(at) for at in mine[first : first + self.batch_frames]]
                 features = FrameFeatures.cat([
                     encoded.features((n, at), False, self.memory.mfe) for at in chosen])
-                memories = banks[n].banks(
-                    torch.zeros(len(chosen), dtype=torch.long, device=self.device))
                 prediction = self.model.segment(
-                    features, self._numbers(block, chosen), memories, prompts=None)
+                    features, self._numbers(block, chosen), banks[n].expand(len(chosen)),
+                    prompts=None)
                 logits[n, chosen] = prediction.gated().to(logits.device)
 
     def _numbers(self, block: Block, positions: Sequence[int]) -> Tensor:
@@ -307,6 +313,11 @@ class VideoPass:
     def _new_logits(self, texts: int, count: int) -> Tensor:
         side = self.model.config.vision.image_size // 4
         return torch.full((texts, count, side, side), ABSENT_LOGIT)
+
+
+def _no_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
+    """A Chooser: nothing is M+."""
+    return np.zeros(relevance.shape, dtype=bool)
 
 
 def _block(frames: list[tuple[int, Tensor]], first: int, index: int) -> Block:

@@ -23,7 +23,7 @@ class VideoSegmenter:
     """Runs the network over a video.
 
     Args:
-        model: a network in eval mode.
+        model: the network; it is put into eval mode.
         threshold: a frame is M+ where its relevance reaches this.
         always_target: where no frame does, take the 4 best frames as M+ instead of answering with
             empty masks.
@@ -40,7 +40,7 @@ class VideoSegmenter:
             raise InputError(f"threshold {threshold} is no probability; give one from 0 to 1")
         if batch_frames < 1 or max_texts < 1:
             raise InputError("batch_frames and max_texts must be at least 1")
-        self.model = model
+        self.model = model.eval()  # dropout has no place here
         self.threshold = threshold
         self.always_target = always_target
         self.batch_frames = batch_frames
@@ -92,12 +92,20 @@ class VideoSegmenter:
         if spec.k is not None or self.always_target:
             raise InputError("stream: top-k and always_target need the scores of the whole video; "
                              "use segment")
+        return self._stream(source, texts, spec, frames)
+
+    def _stream(
+        self, source: VideoSource, texts: Sequence[str], spec: MomentsSpec,
+        frames: tuple[int, int | None, int],
+    ) -> Iterator[FrameResult]:
         intervals = spec.intervals_for(texts) if spec.intervals is not None else None
         reading = self._pass(source, texts, frames)
         for block in reading.blocks("segmenting", self._chooser(spec, intervals)):
             for i, number in enumerate(block.numbers):
-                masks = _to_size(block.logits[:, i], source.size) & ~block.waiting[:, i, None, None]
+                masks = _to_size(block.logits[:, i], source.size)
                 yield FrameResult(int(number), masks, block.relevance[:, i])
+        if spec.intervals is not None and source.num_frames is not None:
+            check_inside(spec, source.num_frames, texts)
 
     # --- one group of sentences ------------------------------------------------------------
 
@@ -132,6 +140,7 @@ class VideoSegmenter:
                 collected.add_scores(block)
             self._segment_best(source, texts, frames, list(range(len(texts))), spec.k, intervals,
                                collected)
+        collected.clear_what_was_not_found()
         return collected.segmentations()
 
     def _segment_best(
@@ -228,6 +237,13 @@ class _Collected:
 
     def any_relevant(self, n: int) -> bool:
         return any(block[n].any() for block in self._relevant)
+
+    def clear_what_was_not_found(self) -> None:
+        """Without any M+ frame all masks are empty, in the ablations without two paths too."""
+        empty = encode_mask(np.zeros(self.source.size, dtype=bool))
+        for n, rle in enumerate(self._rle):
+            if not self.any_relevant(n):
+                self._rle[n] = [empty] * len(rle)
 
     def segmentations(self) -> list[Segmentation]:
         numbers, relevance = self.numbers(), self.relevance()

@@ -9,7 +9,7 @@ from typing import Any
 from tgl_e2e.config import from_dict, read_preset
 from tgl_e2e.errors import InputError
 
-STAGES = ("dense", "image", "video")
+STAGES = ("dense", "image", "align", "video")
 
 
 def _value(default: Any, text: str) -> Any:

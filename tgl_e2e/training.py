@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tgl_e2e.data.motion import ATTRIBUTES, ClipBatch, ClipOptions
 from tgl_e2e.losses import dense_loss, tgl_loss
 from tgl_e2e.model.dense import DenseHead
-from tgl_e2e.model.tgl import TGL, TGLOutput
+from tgl_e2e.model.tgl import TGL, AdaptedClip, TGLOutput
 from tgl_e2e.train_config import TrainConfig
 from tgl_e2e.visualize import draw_overlay
 
@@ -30,7 +30,8 @@ class TrainingModule(nn.Module):
     """The network, the dense head and the losses of one stage behind a single ``forward``.
 
     Args:
-        stage: ``dense`` (image encoder and head alone), ``image`` or ``video``.
+        stage: ``dense`` (image encoder and head alone), ``image`` (T = 1), ``align`` (clips,
+            language path and TAM without memory) or ``video`` (everything).
     """
 
     def __init__(self, model: TGL, stage: str, config: TrainConfig) -> None:
@@ -56,39 +57,71 @@ class TrainingModule(nn.Module):
         if self.stage == "dense":
             prefix = self.model.encode_prefix(batch.frames.flatten(0, 1))
             return self._dense(self.model.extract_plain(prefix), batch.labels), None
+        if self.stage == "align":
+            return self._align(batch)
         output = self.model(
             batch.frames, batch.texts, batch.relevant, batch.positions,
             batch.target if remember else None,
         )
-        config = self.config
         losses = tgl_loss(
             output.masks, output.presence, output.relevance, batch.target, batch.relevant,
-            dice=config.dice_weight, focal=config.focal_weight, tam=config.tam_weight,
-            present=config.presence_weight,
+            **self._weights(),
         )
+        return self._with_dense(losses, output.adapted, batch), output
+
+    def _align(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput]:
+        """Masks of the frames on the language path only; elsewhere the output stays empty."""
+        prediction, language, adapted = self.model.ground(
+            batch.frames, batch.texts, batch.relevant, batch.positions
+        )
+        losses = tgl_loss(
+            prediction.masks[:, None], prediction.presence[:, None], adapted.relevance,
+            batch.target[language][:, None], batch.relevant, **self._weights(),
+        )
+        masks = prediction.masks.new_full((*language.shape, *prediction.masks.shape[1:]), -1.0)
+        presence = prediction.presence.new_full(language.shape, -1.0)
+        masks[language] = prediction.masks.detach()
+        presence[language] = prediction.presence.detach()
+        output = TGLOutput(masks, presence, adapted.relevance, adapted)
+        return self._with_dense(losses, adapted, batch), output
+
+    def _weights(self) -> dict[str, float]:
+        config = self.config
+        return {"dice": config.dice_weight, "focal": config.focal_weight,
+                "tam": config.tam_weight, "present": config.presence_weight}
+
+    def _with_dense(
+        self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch
+    ) -> dict[str, Tensor]:
         if self.head is not None:
-            dense = self._dense(output.adapted.features, batch.labels)
-            losses["loss"] = losses["loss"] + config.dense_weight * dense.pop("loss")
+            dense = self._dense(adapted.features, batch.labels)
+            losses["loss"] = losses["loss"] + self.config.dense_weight * dense.pop("loss")
             losses.update({f"dense/{name}": value for name, value in dense.items()})
-        return losses, output
+        return losses
 
     def _dense(self, features, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         logits = self.head(features)
-        if self.stage != "video":
+        if self.stage in ("dense", "image"):
             logits.pop("motion")  # one frame shows no motion
         return dense_loss(logits, {name: labels[name].flatten(0, 1) for name in logits})
 
 
 @torch.no_grad()
 def clip_scores(output: TGLOutput, batch: ClipBatch) -> list[dict[str, float | str]]:
-    """Per clip: its cue, IoU over all its pixels, and whether the TAM's best frame lies in M+."""
+    """Per clip: its cue, IoU over its M+ frames (over all where there is none), and whether the
+    TAM's best frame lies in M+; iou_carried is that of its M- frames."""
     size = batch.target.shape[-2:]
     masks = nn.functional.interpolate(output.masks, size=size, mode="bilinear") > 0
     scores = []
     for b, cue in enumerate(batch.cues):
-        overlap = (masks[b] & batch.target[b]).sum().item()
-        union = (masks[b] | batch.target[b]).sum().item()
-        row: dict[str, float | str] = {"cue": cue, "iou": overlap / union if union else 1.0}
+        lit = batch.relevant[b]
+        row: dict[str, float | str] = {"cue": cue}
+        for name, chosen in (("iou", lit if lit.any() else ~lit), ("iou_carried", ~lit)):
+            if not chosen.any() or (name == "iou_carried" and not lit.any()):
+                continue
+            overlap = (masks[b, chosen] & batch.target[b, chosen]).sum().item()
+            union = (masks[b, chosen] | batch.target[b, chosen]).sum().item()
+            row[name] = overlap / union if union else 1.0
         if output.relevance is not None:
             guessed = output.relevance[b] > 0
             row["tam_accuracy"] = (guessed == batch.relevant[b]).float().mean().item()

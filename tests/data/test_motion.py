@@ -1,4 +1,4 @@
-"""Training clips: pure functions of (seed, epoch, index), with targets that agree with the scene."""
+"""Training clips: pure functions of (seed, epoch, index); targets agree with the scene."""
 
 import dataclasses
 

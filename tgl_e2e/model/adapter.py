@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import torch
 from einops import rearrange
-from timm.layers import Mlp, trunc_normal_
+from timm.layers import Mlp
 from torch import Tensor, nn
 
-from tgl_e2e.model.attention import Attention, time_embedding
+from tgl_e2e.model.attention import Attention, sine_grid, time_embedding
 
 
 class TemporalAttention(nn.Module):
     """Tokens of one P x P patch attend to each other over all frames of the clip.
 
     SAMWISE (Cuttano et al., 2025) calls this hierarchical selective attention. The position in the
-    patch and the frame's time are added to the values too: motion is a change of position.
+    patch and the frame's time are added to the values too: motion is a change of position. The
+    position embedding starts from a sine grid as large as the tokens are; one that starts near zero
+    is lost beside them (in bfloat16 altogether), and direction of movement is not learned.
     """
 
     def __init__(self, dim: int, num_heads: int, patch_size: int) -> None:
@@ -22,8 +24,7 @@ class TemporalAttention(nn.Module):
         self.patch_size = patch_size
         self.norm = nn.LayerNorm(dim)
         self.attention = Attention(dim, num_heads)
-        self.position = nn.Parameter(torch.zeros(patch_size * patch_size, dim))
-        trunc_normal_(self.position, std=0.02)
+        self.position = nn.Parameter(sine_grid(patch_size, dim))
 
     def forward(self, x: Tensor, times: Tensor) -> Tensor:
         """
@@ -49,6 +50,30 @@ class TemporalAttention(nn.Module):
         )
 
 
+class TemporalDifference(nn.Module):
+    """Depth-wise convolution over time at each position, starting as differences of neighbours.
+
+    Attention has to find an object in another frame before it can compare places; what changes at a
+    place is there to be read at once. A still clip, or a single frame, gives zero at the start.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(dim, dim, kernel_size=3, padding=1, padding_mode="replicate",
+                              groups=dim)
+        with torch.no_grad():
+            self.conv.weight.zero_()
+            self.conv.bias.zero_()
+            self.conv.weight[0::2, 0] = torch.tensor([-1.0, 1.0, 0.0])  # since the frame before
+            self.conv.weight[1::2, 0] = torch.tensor([0.0, -1.0, 1.0])  # until the frame after
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, D) -> (B, T, H, W, D), to be added to ``x``."""
+        batch, _, height, width, _ = x.shape
+        series = rearrange(x, "b t h w d -> (b h w) d t")
+        return rearrange(self.conv(series), "(b h w) d t -> b t h w d", b=batch, h=height, w=width)
+
+
 class CrossModalAdapter(nn.Module):
     """Fuses one trunk stage with one text layer, both ways.
 
@@ -59,10 +84,12 @@ class CrossModalAdapter(nn.Module):
         text_dim: D of the text encoder.
         dim: width of the shared space.
         patch_size: side of the temporal patches; None leaves temporal attention out.
+        difference: add :class:`TemporalDifference`.
     """
 
     def __init__(
-        self, visual_dim: int, text_dim: int, dim: int, num_heads: int, patch_size: int | None
+        self, visual_dim: int, text_dim: int, dim: int, num_heads: int, patch_size: int | None,
+        difference: bool = False,
     ) -> None:
         super().__init__()
         self.visual_down = nn.Linear(visual_dim, dim)
@@ -70,6 +97,7 @@ class CrossModalAdapter(nn.Module):
         self.temporal = None
         if patch_size is not None:
             self.temporal = TemporalAttention(dim, num_heads, patch_size)
+        self.difference = TemporalDifference(dim) if difference else None
         self.visual_norm = nn.LayerNorm(dim)
         self.text_norm = nn.LayerNorm(dim)
         self.visual_attends_text = Attention(dim, num_heads)
@@ -99,8 +127,10 @@ class CrossModalAdapter(nn.Module):
         frames, height = visual.shape[1:3]
         x = self.visual_down(visual)  # (B, T, H, W, dim)
         e = self.text_down(text)  # (B, L, dim)
+        change = 0 if self.difference is None else self.difference(x)
         if self.temporal is not None:
             x = x + self.temporal(x, times)
+        x = x + change
         x = rearrange(x, "b t h w d -> b (t h w) d")
         x_normed, e_normed = self.visual_norm(x), self.text_norm(e)
         x = x + self.visual_attends_text(x_normed, e_normed, text_mask)

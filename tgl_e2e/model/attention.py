@@ -59,3 +59,21 @@ def time_embedding(times: Tensor, dim: int) -> Tensor:
     exponent = torch.arange(half, device=times.device, dtype=torch.float32) / half
     angle = times.float().unsqueeze(-1) * UNITS_PER_BLOCK / (1000.0**exponent)
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def sine_grid(side: int, dim: int) -> Tensor:
+    """2-D sine embedding of the cells of a small square, row by row.
+
+    Wavelengths run from 6 cells to over 100, so that neighbouring cells differ clearly and distance
+    stays nearly linear in the slow channels.
+
+    Returns:
+        (side * side, dim) float32; dim a multiple of 4.
+    """
+    quarter = dim // 4
+    frequency = 20.0 ** (-torch.arange(quarter, dtype=torch.float32) / quarter)
+    angle = torch.arange(side, dtype=torch.float32)[:, None] * frequency  # (side, dim / 4)
+    line = torch.cat([angle.sin(), angle.cos()], dim=-1)  # (side, dim / 2)
+    rows = line[:, None].expand(side, side, -1)
+    columns = line[None].expand(side, side, -1)
+    return torch.cat([rows, columns], dim=-1).reshape(side * side, dim)

@@ -33,7 +33,10 @@ def save_checkpoint(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if include_frozen is None:
-        include_frozen = not _leaves_bases_out(model.config)
+        include_frozen = not (model.config.freeze_bases and model.bases_from_config)
+    elif not include_frozen and not _leaves_bases_out(model.config):
+        raise InputError("include_frozen=False would lose the bases: freeze_bases, vision.base and "
+                         "text.base do not say where to load them from again")
     state = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
         for name, value in model.state_dict().items()
@@ -42,6 +45,7 @@ def save_checkpoint(
     metadata = {"format": FORMAT, "includes_bases": str(include_frozen).lower()}
     partial = folder / (WEIGHTS_NAME + ".partial")
     save_file(state, str(partial), metadata=metadata)
+    partial.chmod(0o644)  # safetensors writes for the owner alone
     os.replace(partial, folder / WEIGHTS_NAME)
     model.text.save_tokenizer(folder)
     partial = folder / (CONFIG_NAME + ".partial")
@@ -56,6 +60,9 @@ def load_checkpoint(
     folder = _local_folder(folder)
     config = TGLConfig.load(folder)
     state, includes_bases = _read_weights(folder)
+    if not includes_bases and not _leaves_bases_out(config):
+        raise InputError(f"checkpoint {folder}: {WEIGHTS_NAME} leaves the bases out and config.json"
+                         " does not name them; set vision.base and text.base")
     model = cls(config, pretrained=not includes_bases, tokenizer=folder)
     expected = model.state_dict()
     for name, value in expected.items():

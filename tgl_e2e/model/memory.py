@@ -28,6 +28,17 @@ class Memories:
         """The banks at ``index`` along N."""
         return Memories(self.features[index], self.pointers[index], self.frames[index])
 
+    def expand(self, count: int) -> Memories:
+        """One bank (N = 1) seen by ``count`` frames, without a copy."""
+        return Memories(
+            self.features.expand(count, -1, -1, -1), self.pointers.expand(count, -1, -1),
+            self.frames.expand(count, -1),
+        )
+
+    def clone(self) -> Memories:
+        """A copy that does not keep the tensors alive of which this is a view."""
+        return Memories(self.features.clone(), self.pointers.clone(), self.frames.clone())
+
     def entries(self, index: slice) -> Memories:
         """The entries at ``index`` along E."""
         return Memories(self.features[:, index], self.pointers[:, index], self.frames[:, index])
@@ -92,9 +103,9 @@ class MemoryBank:
         assert not self._entries or entry.frames.item() > self._entries[-1].frames.item()
         self._entries.append(entry)
 
-    def read(self) -> Memories:
-        """All entries, N = 1."""
-        return Memories.stack(self._entries)
+    def read(self, newest: int | None = None) -> Memories:
+        """All entries, or the newest ones; N = 1."""
+        return Memories.stack(self._entries if newest is None else self._entries[-newest:])
 
     def prune(self, keep: int) -> None:
         """Forgets all but the ``keep`` newest entries.

@@ -115,6 +115,17 @@ def load_roberta(base: str) -> RobertaModel:
     return roberta
 
 
+def roberta_sizes(roberta: RobertaModel) -> dict[str, int]:
+    """The values of ``TextConfig`` that given weights decide."""
+    config = roberta.config
+    return {
+        "vocab_size": config.vocab_size, "hidden_size": config.hidden_size,
+        "num_layers": config.num_hidden_layers, "num_heads": config.num_attention_heads,
+        "intermediate_size": config.intermediate_size,
+        "max_tokens": config.max_position_embeddings - 2,
+    }
+
+
 class TextEncoder(nn.Module):
     """RoBERTa, run a few layers at a time so that adapters can stand between them.
 

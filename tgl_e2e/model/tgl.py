@@ -16,7 +16,13 @@ from tgl_e2e.model.checkpoint import load_checkpoint, save_checkpoint
 from tgl_e2e.model.memory import Memories
 from tgl_e2e.model.prompt import TextPrompt
 from tgl_e2e.model.tam import TemporalAlignmentModule
-from tgl_e2e.model.text import TextEncoder, TextTokens, load_roberta, load_tokenizer
+from tgl_e2e.model.text import (
+    TextEncoder,
+    TextTokens,
+    load_roberta,
+    load_tokenizer,
+    roberta_sizes,
+)
 from tgl_e2e.model.trained import is_base, is_trained
 from tgl_e2e.model.vision import (
     FrameFeatures,
@@ -85,7 +91,10 @@ class TGL(nn.Module):
         if len(tokens) > roberta.config.vocab_size:
             raise InputError(f"the tokenizer has {len(tokens)} tokens, more than text.vocab_size "
                              f"{roberta.config.vocab_size}; use the tokenizer of these weights")
-        self.text = TextEncoder(roberta, tokens, text.max_tokens)
+        if load_text:  # config.json must fit the weights that are saved beside it
+            config = self.config = config.with_values(
+                **{f"text.{name}": size for name, size in roberta_sizes(roberta).items()})
+        self.text = TextEncoder(roberta, tokens, config.text.max_tokens)
         if max(text.adapter_layers) != roberta.config.num_hidden_layers:
             raise InputError(f"text.adapter_layers {text.adapter_layers} must end at the last of "
                              f"the encoder's {roberta.config.num_hidden_layers} layers")
@@ -99,15 +108,18 @@ class TGL(nn.Module):
                                  f"{vision.image_size}")
             self.adapters.append(CrossModalAdapter(
                 self.vision.stage_dims[stage], self.text.dim, adapter.dim, adapter.num_heads,
-                patch if adapter.temporal else None,
+                patch if adapter.temporal else None, adapter.difference,
             ))
         self.prompt = TextPrompt(self.text.dim, self.vision.dim)
         self.tam = TemporalAlignmentModule(
             self.vision.stage_dims[3], self.text.dim, config.tam.dim, config.tam.num_heads,
             config.tam.num_layers, config.tam.pooling,
         )
+        # Only bases that came from where the config says can be left out of a checkpoint.
+        self.bases_from_config = pretrained and None not in (vision.base, text.base)
         self.compute_dtype = torch.float32
         self.set_stage("video")
+        self.train()  # as any fresh module, but for frozen bases
 
     def autocast(self) -> torch.autocast:
         """Context in which inference runs: in ``compute_dtype``, with float32 weights."""
@@ -207,6 +219,27 @@ class TGL(nn.Module):
         return self.vision.decode(fused, features, prompts)
 
     # --- training --------------------------------------------------------------------------
+
+    def ground(
+        self, frames: Tensor, texts: list[str], relevant: Tensor, positions: Tensor
+    ) -> tuple[MaskPrediction, Tensor, AdaptedClip]:
+        """The language path alone, each frame by itself without memory: what is cheap to learn
+        first. Arguments as in :meth:`forward`; memory and its ablations take no part.
+
+        Returns:
+            Prediction of the N frames that take the language path; which they are, (B, T) bool; and
+            the adapted clip with the TAM's scores.
+        """
+        tokens = self.text.tokenize(texts).to(frames.device)
+        prefix = self.encode_prefix(rearrange(frames, "b t c h w -> (b t) c h w"))
+        adapted = self.extract_adapted(prefix, tokens, positions / self.config.block)
+        language = relevant | ~relevant.any(dim=1, keepdim=True)  # (B, T)
+        clip, frame = language.nonzero(as_tuple=True)
+        prediction = self.segment(
+            adapted.features[language.flatten()], positions[clip, frame], None,
+            adapted.prompts[clip],
+        )
+        return prediction, language, adapted
 
     def forward(
         self, frames: Tensor, texts: list[str], relevant: Tensor, positions: Tensor,
@@ -339,8 +372,9 @@ class TGL(nn.Module):
         """Writes config.json, model.safetensors and the tokenizer.
 
         Args:
-            include_frozen: also write the frozen bases. By default they are left out only where the
-                config names both bases, from which :meth:`from_pretrained` loads them again.
+            include_frozen: also write the frozen bases. By default they are left out only where
+                they were loaded from the bases that the config names, as
+                :meth:`from_pretrained` will do again.
             dtype: of the written floating-point tensors; by default as they are.
         """
         save_checkpoint(self, folder, include_frozen, dtype)

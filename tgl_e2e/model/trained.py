@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STAGES = ("dense", "image", "video")
+STAGES = ("dense", "image", "align", "video")
 
 # The bases of the paper: SAM2's image encoder and prompt encoder, and RoBERTa.
 _BASES = ("vision.sam.image_encoder", "vision.sam.sam_prompt_encoder", "text.roberta")
@@ -21,8 +21,8 @@ _UNUSED = (
     "vision.sam.sam_prompt_encoder.mask_downscaling",
 )
 
-# Nothing of these takes part in a clip of one frame.
-_VIDEO_ONLY = (
+# What only remembered frames use: nothing of it takes part in the image and align stages.
+_MEMORY = (
     "vision.sam.memory_attention",
     "vision.sam.memory_encoder",
     "vision.sam.maskmem_tpos_enc",
@@ -30,7 +30,6 @@ _VIDEO_ONLY = (
     "vision.sam.obj_ptr_tpos_proj",
     "vision.sam.no_obj_ptr",
     "vision.sam.no_obj_embed_spatial",
-    "tam",
 )
 
 
@@ -58,4 +57,6 @@ def is_trained(name: str, stage: str, freeze_bases: bool) -> bool:
         return not freeze_bases and _within(name, _DENSE)
     if _within(name, _UNUSED) or (freeze_bases and is_base(name)):
         return False
-    return stage == "video" or not _within(name, _VIDEO_ONLY)
+    if stage == "image":
+        return not _within(name, (*_MEMORY, "tam"))
+    return stage == "video" or not _within(name, _MEMORY)

@@ -51,6 +51,10 @@ class FrameFeatures:
     def __getitem__(self, index: Tensor | slice) -> FrameFeatures:
         return FrameFeatures(self.top[index], tuple(level[index] for level in self.fine))
 
+    def clone(self) -> FrameFeatures:
+        """A copy that does not keep the batch alive of which this is a view."""
+        return FrameFeatures(self.top.clone(), tuple(level.clone() for level in self.fine))
+
     @staticmethod
     def cat(parts: list[FrameFeatures]) -> FrameFeatures:
         return FrameFeatures(
@@ -106,14 +110,21 @@ def build_sam(architecture: str, overrides: dict[str, Any], image_size: int) -> 
                          f"{' '.join(lines)[:200]}") from None
 
 
-def _check_overrides(overrides: dict[str, Any]) -> None:
-    """Keys such as ``_target_`` would let a checkpoint's config.json call any function."""
-    for key, value in overrides.items():
-        if str(key).startswith("_"):
-            raise InputError(f"vision.overrides: key {key!r} is not allowed; overrides hold values "
-                             "of the sam2 yaml only")
-        if isinstance(value, dict):
-            _check_overrides(value)
+def _check_overrides(value: Any) -> None:
+    """Keys such as ``_target_``, and interpolations, would let a checkpoint's config.json call any
+    function: only plain numbers, words, lists and mappings pass."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if str(key).startswith("_"):
+                raise InputError(f"vision.overrides: key {key!r} is not allowed; overrides hold "
+                                 "values of the sam2 yaml only")
+            _check_overrides(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_overrides(inner)
+    elif not (value is None or isinstance(value, (bool, int, float, str))) or "$" in str(value):
+        raise InputError(f"vision.overrides: {value!r} is not allowed; overrides hold values of "
+                         "the sam2 yaml only")
 
 
 def load_sam_weights(sam: nn.Module, base: str) -> None:
