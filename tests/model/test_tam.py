@@ -1,0 +1,129 @@
+"""The Temporal Alignment Module."""
+
+import pytest
+import torch
+from networks import difference
+from torch import nn
+
+from tgl_e2e.model.tam import TemporalAlignmentModule, TemporalEncoder
+
+B, T, H, W, C, L, D = 2, 4, 4, 4, 24, 5, 20
+
+
+def build_tam(pooling: str, drawn: bool = True) -> TemporalAlignmentModule:
+    torch.manual_seed(0)
+    tam = TemporalAlignmentModule(C, D, dim=16, num_heads=4, num_layers=2, pooling=pooling)
+    if drawn:
+        nn.init.normal_(tam.temporal_encoder.up.weight)
+    return tam.eval()
+
+
+@pytest.fixture(params=["mean", "text"])
+def pooling(request):
+    return request.param
+
+
+@pytest.fixture
+def inputs():
+    torch.manual_seed(1)
+    mask = torch.ones(B, L, dtype=torch.bool)
+    mask[1, 3:] = False
+    times = torch.tensor([[0.0, 0.05, 0.3, 0.9], [0.1, 0.2, 0.6, 0.7]])
+    return torch.randn(B, T, H, W, C), torch.randn(B, L, D), mask, times
+
+
+@torch.no_grad()
+def test_one_score_per_frame_from_both_streams(inputs, pooling):
+    visual, text, mask, times = inputs
+    tam = build_tam(pooling)
+    scores = tam(visual, text, mask, times)
+    assert scores.shape == (B, T) and scores.dtype == torch.float32
+    assert difference(tam(visual, text + torch.randn(B, L, D), mask, times), scores) > 1e-2
+    assert difference(tam(visual + torch.randn_like(visual), text, mask, times), scores) > 1e-2
+
+
+@torch.no_grad()
+def test_padding_tokens_do_not_matter(inputs, pooling):
+    visual, text, mask, times = inputs
+    tam = build_tam(pooling)
+    scores = tam(visual, text, mask, times)
+    noisy = torch.where(mask[..., None], text, torch.randn_like(text) * 10)
+    assert difference(tam(visual, noisy, mask, times), scores) < 1e-6
+    short = tam(visual[1:], text[1:, :3], mask[1:, :3], times[1:])
+    assert difference(short, scores[1:]) < 1e-5
+
+
+@torch.no_grad()
+def test_true_times_count_and_not_the_order_alone(inputs, pooling):
+    visual, text, mask, times = inputs
+    tam = build_tam(pooling)
+    scores = tam(visual, text, mask, times)
+    evenly = torch.linspace(0, 0.9, T).expand(B, -1)  # the same order
+    assert difference(tam(visual, text, mask, evenly), scores) > 1e-3
+    later = times + 0.1
+    assert difference(tam(visual, text, mask, later), scores) > 1e-3
+
+
+@torch.no_grad()
+def test_clips_do_not_mix_and_frames_do(inputs, pooling):
+    visual, text, mask, times = inputs
+    tam = build_tam(pooling)
+    scores = tam(visual, text, mask, times)
+    changed = visual.clone()
+    changed[0, 0] += torch.randn(H, W, C)
+    again = tam(changed, text, mask, times)
+    assert difference(again[1], scores[1]) < 1e-6
+    assert ((again[0] - scores[0]).abs() > 1e-4).all()  # queries attend to each other
+
+
+@torch.no_grad()
+def test_temperature_divides_and_stays_positive(inputs):
+    visual, text, mask, times = inputs
+    tam = build_tam("mean")
+    scores = tam(visual, text, mask, times)
+    tam.log_temperature.fill_(torch.log(torch.tensor(4.0)))
+    assert difference(tam(visual, text, mask, times) * 4, scores) < 1e-5
+    for value in (-5.0, -0.1, 3.0):
+        tam.log_temperature.fill_(value)
+        assert tam.log_temperature.exp() > 0
+        assert torch.equal(tam(visual, text, mask, times).sign(), scores.sign())
+
+
+@torch.no_grad()
+def test_text_pooling_weighs_places_and_mean_does_not():
+    """An object on one of 16 places: the mean is the same wherever it stands."""
+    torch.manual_seed(2)
+    visual = torch.zeros(1, 2, H, W, C)
+    visual[:, :, 1, 2] = torch.randn(C)
+    moved = visual.flip(2)
+    text, mask = torch.randn(1, L, D), torch.ones(1, L, dtype=torch.bool)
+    times = torch.tensor([[0.0, 0.5]])
+    for pooling in ("mean", "text"):
+        tam = build_tam(pooling)
+        assert difference(tam(visual, text, mask, times), tam(moved, text, mask, times)) < 1e-5
+    tam = build_tam("text")
+    nn.init.normal_(tam.pool.query.weight, std=3)
+    nn.init.normal_(tam.pool.key_value.weight, std=3)
+    words = tam.text_proj(tam.text_norm(text))
+    features = torch.randn(1, 2, H, W, 16)
+    pooled = tam._pool(features, words)
+    assert difference(pooled, features.mean(dim=(2, 3))) > 0.1
+    other = words.clone()
+    other[:, 0] += 5  # [CLS] asks
+    assert difference(tam._pool(features, other), pooled) > 1e-2
+
+
+@torch.no_grad()
+def test_temporal_encoder_starts_as_identity_and_sees_three_frames_of_one_place():
+    torch.manual_seed(0)
+    encoder = TemporalEncoder(C, 16)
+    visual = torch.randn(1, 6, H, W, C)
+    assert torch.equal(encoder(visual), visual)
+    nn.init.normal_(encoder.up.weight)
+    before = encoder(visual)
+    changed = visual.clone()
+    changed[0, 2, 1, 3] += 1
+    moved = (encoder(changed) - before).abs().amax(dim=-1)[0] > 1e-5  # (T, H, W)
+    expected = torch.zeros_like(moved)
+    expected[1:4, 1, 3] = True
+    assert torch.equal(moved, expected)
