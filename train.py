@@ -2,7 +2,8 @@
 
     accelerate launch train.py --config tiny --stage dense --output runs/dense
     accelerate launch train.py --config tiny --stage image --init runs/dense --output runs/image
-    accelerate launch train.py --config tiny --stage video --init runs/image --output runs/video
+    accelerate launch train.py --config tiny --stage align --init runs/image --output runs/align
+    accelerate launch train.py --config tiny --stage video --init runs/align --output runs/video
 
 Values of the stage are overridden as KEY=VALUE (lr=1e-4 batch_size=8), values of the network with
 the prefix "model." (model.memory.bank=all). --output then holds the network as save_pretrained

@@ -27,7 +27,7 @@ class VideoSegmenter:
         threshold: a frame is M+ where its relevance reaches this.
         always_target: where no frame does, take the 4 best frames as M+ instead of answering with
             empty masks.
-        batch_frames: frames that go through the trunk or the decoder at once.
+        batch_frames: M- frames that are decoded at once (trunk and adapters go by window).
         max_texts: sentences that run side by side; more are done one group after the other.
         progress: called with (frames done, frames in all or None, stage).
     """

@@ -8,8 +8,7 @@ from typing import Any
 
 from tgl_e2e.config import from_dict, read_preset
 from tgl_e2e.errors import InputError
-
-STAGES = ("dense", "image", "align", "video")
+from tgl_e2e.model.trained import STAGES as STAGES  # one list for both, nothing heavy behind it
 
 
 def _value(default: Any, text: str) -> Any:
