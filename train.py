@@ -58,14 +58,14 @@ def main() -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    import numpy as np
     import torch
     from accelerate import Accelerator
     from accelerate.utils import set_seed
     from torch.utils.data import DataLoader, Subset
     from tqdm import tqdm
 
-    from tgl_e2e.data.motion import MotionClips, collate
+    from tgl_e2e.data.clips import collate
+    from tgl_e2e.data.motion import MotionClips
     from tgl_e2e.errors import InputError
     from tgl_e2e.training import TrainingModule, clip_options
 
@@ -140,15 +140,11 @@ def train(arguments: argparse.Namespace) -> None:
     bar = tqdm(total=config.steps, initial=done, disable=not accelerator.is_local_main_process,
                mininterval=5, desc=arguments.stage)
     recent: dict[str, list[torch.Tensor]] = defaultdict(list)
-    micro = done * config.accumulation  # batches so far: what is drawn depends on it alone
     module.train()
     for batch in loader:
-        draw = np.random.default_rng([config.seed, micro]).random()
-        micro += 1
-        remember = draw < config.remember_target
         with accelerator.accumulate(module):
             with accelerator.autocast():
-                losses, _ = module(batch, remember)
+                losses, _ = module(batch)
             if not torch.isfinite(losses["loss"]):
                 raise InputError(f"the loss is {losses['loss'].item()} at step {done}; the texts "
                                  f"of that batch: {batch.texts}. Lower lr or use --mixed-precision "

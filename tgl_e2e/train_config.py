@@ -34,7 +34,7 @@ class TrainConfig:
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
     moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
     selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
-    remember_target: float = _value(0.0, "share of batches whose memory is written from true masks")
+    remember_target: float = _value(0.0, "share of clips whose memory is written from true masks")
     cues: dict[str, float] = field(
         default_factory=lambda: {"mixed": 1.0},
         metadata={"help": "share of scenes built so that this cue is needed; mixed: no control"},

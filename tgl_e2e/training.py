@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tgl_e2e.data.motion import ATTRIBUTES, ClipBatch, ClipOptions
+from tgl_e2e.data.clips import ClipBatch, ClipOptions
+from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.losses import dense_loss, tgl_loss
 from tgl_e2e.model.dense import DenseHead
 from tgl_e2e.model.tgl import TGL, AdaptedClip, TGLOutput
@@ -23,6 +24,7 @@ def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOption
         num_frames=config.num_frames, block=block, size=image_size, static=config.static,
         full_share=config.full_share, uniform_share=config.uniform_share,
         moment_sampling=config.moment_sampling, selective=config.selective, cues=config.cues,
+        remember_target=config.remember_target,
     )
 
 
@@ -42,13 +44,10 @@ class TrainingModule(nn.Module):
         self.head = DenseHead(model.vision.dim, ATTRIBUTES) if config.dense_weight > 0 else None
         model.set_stage(stage)
 
-    def forward(
-        self, batch: ClipBatch, remember: bool = False
-    ) -> tuple[dict[str, Tensor], TGLOutput | None]:
+    def forward(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput | None]:
         """
         Args:
             batch: B clips of T frames.
-            remember: write memory from the true masks.
 
         Returns:
             Scalar losses (``loss`` is what is minimised), and the network's output (None in the
@@ -59,9 +58,10 @@ class TrainingModule(nn.Module):
             return self._dense(self.model.extract_plain(prefix), batch.labels), None
         if self.stage == "align":
             return self._align(batch)
+        teach = self.training and self.config.remember_target > 0
         output = self.model(
             batch.frames, batch.texts, batch.relevant, batch.positions,
-            batch.target if remember else None,
+            batch.target if teach else None, batch.remember if teach else None,
         )
         losses = tgl_loss(
             output.masks, output.presence, output.relevance, batch.target, batch.relevant,
@@ -74,14 +74,13 @@ class TrainingModule(nn.Module):
         prediction, language, adapted = self.model.ground(
             batch.frames, batch.texts, batch.relevant, batch.positions
         )
-        losses = tgl_loss(
-            prediction.masks[:, None], prediction.presence[:, None], adapted.relevance,
-            batch.target[language][:, None], batch.relevant, **self._weights(),
-        )
         masks = prediction.masks.new_full((*language.shape, *prediction.masks.shape[1:]), -1.0)
         presence = prediction.presence.new_full(language.shape, -1.0)
-        masks[language] = prediction.masks.detach()
-        presence[language] = prediction.presence.detach()
+        masks[language], presence[language] = prediction.masks, prediction.presence
+        losses = tgl_loss(
+            masks, presence, adapted.relevance, batch.target, batch.relevant, language,
+            **self._weights(),
+        )
         output = TGLOutput(masks, presence, adapted.relevance, adapted)
         return self._with_dense(losses, adapted, batch), output
 
@@ -103,7 +102,7 @@ class TrainingModule(nn.Module):
         logits = self.head(features)
         if self.stage in ("dense", "image"):
             logits.pop("motion")  # one frame shows no motion
-        return dense_loss(logits, {name: labels[name].flatten(0, 1) for name in logits})
+        return dense_loss(logits, {name: labels[name] for name in logits})
 
 
 @torch.no_grad()

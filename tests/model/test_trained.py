@@ -6,7 +6,8 @@ from networks import drawn_up_projections, trained_stage
 from torch import nn
 
 from tgl_e2e import TGL, TGLConfig
-from tgl_e2e.data.motion import ATTRIBUTES, ClipBatch
+from tgl_e2e.data.clips import ClipBatch
+from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.errors import InputError
 from tgl_e2e.losses import tgl_loss
 from tgl_e2e.model.trained import STAGES, is_base, is_trained
@@ -136,7 +137,8 @@ def make_batch(frames, size: int) -> ClipBatch:
     return ClipBatch(
         frames=frames, texts=TEXTS, relevant=relevant[:, :count],
         positions=torch.arange(count).repeat(batch, 1) * 2, target=target, labels=labels,
-        cues=["mixed"] * batch,
+        cues=["mixed"] * batch, names=["made up"] * batch,
+        remember=torch.zeros(batch, dtype=torch.bool),
     )
 
 
@@ -197,9 +199,11 @@ def test_gradients_of_a_network_from_scratch(
     batch = make_batch(tiny_frames[:2, : FRAMES[stage]], 128)
     presence_of_both_signs(tiny)
     torch.manual_seed(0)
-    module = TrainingModule(tiny, stage, TrainConfig(dense_weight=0.3, presence_weight=0.1))
+    batch.remember[:] = remember
+    module = TrainingModule(tiny, stage, TrainConfig(
+        dense_weight=0.3, presence_weight=0.1, remember_target=float(remember)))
     with drawn_up_projections(tiny), trained_stage(tiny, stage):
-        losses, _ = module(batch, remember=remember)
+        losses, _ = module(batch)
         losses["loss"].backward()
         check_gradients(tiny, stage)
         assert all(p.grad is not None and p.grad.any() for p in module.head.parameters())

@@ -331,25 +331,28 @@ class Vision(nn.Module):
 
     def write_memory(
         self, features: FrameFeatures, prediction: MaskPrediction, frames: Tensor,
-        target: Tensor | None = None,
+        target: Tensor | None = None, remember: Tensor | None = None,
     ) -> Memories:
         """Encodes N frames and their masks into one entry each (N banks, E = 1).
 
         Args:
-            target: (N, H, W) bool: true masks to remember in place of the predicted ones (training
-                only), the way SAM2 takes a mask prompt.
+            target: (N, H, W) bool: true masks, remembered the way SAM2 takes a mask prompt in
+                place of the predicted ones (training only)
+            remember: (N,) bool, the frames that do so where ``target`` is given; None: all.
         """
         sam = self.sam
         size = (self.image_size, self.image_size)
-        if target is None:
-            logits = F.interpolate(
-                prediction.masks[:, None], size=size, mode="bilinear", align_corners=False
-            )
-            present = (prediction.presence > 0).to(features.top.dtype)
-        else:
+        logits = F.interpolate(
+            prediction.masks[:, None], size=size, mode="bilinear", align_corners=False
+        )
+        present = prediction.presence > 0
+        if target is not None:
+            if remember is None:
+                remember = torch.ones_like(present)
             soft = F.interpolate(target[:, None].float(), size=size, mode="area")
-            logits = soft * 20.0 - 10.0
-            present = target.flatten(1).any(dim=1).to(features.top.dtype)
+            logits = torch.where(remember[:, None, None, None], soft * 20.0 - 10.0, logits)
+            present = torch.where(remember, target.flatten(1).any(dim=1), present)
+        present = present.to(features.top.dtype)
         mask = torch.sigmoid(logits)
         mask = mask * sam.sigmoid_scale_for_mem_enc + sam.sigmoid_bias_for_mem_enc
         encoded = sam.memory_encoder(
