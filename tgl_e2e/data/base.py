@@ -145,7 +145,7 @@ class Frames(Sequence):
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
     def __hash__(self) -> int:
-        return hash((self._folder, self._names))
+        return hash(tuple(self))
 
     @property
     def names(self) -> list[str]:
