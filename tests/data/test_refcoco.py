@@ -52,6 +52,8 @@ def test_an_object_in_several_sentences_is_kept_once(tmp_path):
         ([], "neither polygons nor RLE"),
         ([[1, 2, 3, 4]], "three or more x, y"),
         ([["a", 1, 2, 3, 4, 5]], "three or more x, y"),
+        ([[0, 0, 1e9, 0, 1e9, 1e9]], "far outside"),
+        ([[0, 0, float("nan"), 0, 5, 5]], "far outside"),
         ({"size": [3, 4], "counts": "abc"}, r"size \[3, 4\] for 12 x 20"),
         ({"size": [12, 20]}, "without counts"),
     ],

@@ -79,6 +79,8 @@ def draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         numbers = isinstance(polygon, list) and all(isinstance(x, (int, float)) for x in polygon)
         if not numbers or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon that is no list of three or more x, y")
+        if not all(-size[0] - size[1] <= x <= 2 * (size[0] + size[1]) for x in polygon):
+            raise ValueError("a polygon far outside the picture")  # or drawing takes all memory
     rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     return np.ascontiguousarray(coco_mask.decode(rle), dtype=bool)
 
