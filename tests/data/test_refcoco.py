@@ -43,7 +43,7 @@ def test_polygons_lists_and_strings_become_masks(tmp_path):
 def test_an_object_in_several_sentences_is_kept_once(tmp_path):
     first, _ = read_dataset("refcoco", write_refcoco(tmp_path), "train").videos
     one, again, _ = (e.masks for e in first.expressions)
-    assert one.tracks == again.tracks and one.shapes is again.shapes
+    assert one.tracks == again.tracks and one.store is again.store
 
 
 @pytest.mark.parametrize(

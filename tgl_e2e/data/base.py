@@ -179,7 +179,7 @@ class VideoRecord:
 
     name: str
     frames: Sequence[Path]
-    expressions: tuple[ExpressionRecord, ...]
+    expressions: Sequence[ExpressionRecord]
 
     @property
     def num_frames(self) -> int:
