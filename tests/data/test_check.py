@@ -161,6 +161,14 @@ def test_faults_of_palette_annotations(tmp_path, capsys):
     problem(run(capsys, "ref-youtube-vos", root)[1], "a list of frames or expressions: 1")
 
 
+def test_annotations_of_no_expression_are_left_alone(tmp_path, capsys):
+    root = write_ytvos(tmp_path)  # as in `valid`, where other tasks have first frames
+    folder = root / "valid" / "Annotations" / "0062f687f1"
+    folder.mkdir(parents=True)
+    (root / "train" / "Annotations" / "003234408d" / f"{NAMES[0]}.png").rename(folder / "0.png")
+    assert run(capsys, "ref-youtube-vos", root, "--split", "valid")[0] == 0
+
+
 def test_moments_of_palette_videos_are_held_against_the_annotations(tmp_path, capsys):
     root = write_davis(tmp_path)
     known = {str(n): {"objects": {str(n // 4 + 1): [[0, 3]]}} for n in range(8)}

@@ -46,6 +46,22 @@ def test_an_object_in_several_sentences_is_kept_once(tmp_path):
     assert one.tracks == again.tracks and one.store is again.store
 
 
+def test_file_names_may_have_a_folder(tmp_path):
+    root = write_refcoco(tmp_path)
+    (root / "train2014").rename(root / "pictures")
+    (root / "train2014").mkdir()
+    (root / "pictures").rename(root / "train2014" / "part")
+    path = root / "refcoco" / "instances_refcoco_val.json"
+
+    def change(content):
+        for image in content["images"]:
+            image["file_name"] = "part/" + image["file_name"]
+
+    edit_json(path, change)
+    first, _ = read_dataset("refcoco", root, "val").videos
+    assert first.name == "part/COCO_train2014_000000000001" and first.size() == (HEIGHT, WIDTH)
+
+
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [

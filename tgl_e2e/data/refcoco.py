@@ -176,13 +176,16 @@ def read_refcoco(root: str | Path, split: str, kind: str) -> VideoDataset:
                 f"{path}: an image entry without id, file_name, height, width, caption or "
                 f"annotation ({_shown(image)}); convert the data set again"
             ) from None
-    videos = tuple(
-        VideoRecord(Path(file).stem, Frames(pictures, [file], suffix=""), Sentences(store, entries))
-        for file, entries in by_file.items()
-    )
+    videos = tuple(_video(pictures, file, Sentences(store, by_file[file])) for file in by_file)
     if videos and not videos[0].frames[0].is_file():
         raise InputError(f"{videos[0].frames[0]}: no such picture, get all of COCO train2014")
     return VideoDataset(kind, root, split, videos)
+
+
+def _video(pictures: Path, file: str, sentences: Sentences) -> VideoRecord:
+    path = Path(file)  # in some conversions with a folder
+    folder = pictures if path.parent == Path() else pictures / path.parent
+    return VideoRecord(str(path.with_suffix("")), Frames(folder, [path.name], ""), sentences)
 
 
 def annotations_path(root: Path, kind: str, split: str) -> Path:

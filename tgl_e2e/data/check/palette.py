@@ -56,11 +56,13 @@ def check_split(root: Path, split: str, four: bool, findings: Findings) -> None:
     named = any(objects for video in listing.values() for objects in video.expressions.values())
     if named and not folder.is_dir():
         findings.add(NO_MASKS, str(folder))
+    # `valid` may hold the annotations of first frames, for another task: no expression names them.
+    has_masks = named and folder.is_dir()
     seen: dict[str, np.ndarray] = {}  # video -> (T, 256) bool, packed: the values in each frame
     for name, listed in tqdm(listing.items(), desc=split, unit="video"):
         size = check_frames(name, listed, findings)
         _check_ids(name, listed, four, findings)
-        if folder.is_dir():
+        if has_masks:
             values = _check_annotations(folder / name, listed, size, findings)
             _check_seen(name, listed, values, findings)
             seen[name] = np.packbits(values, axis=1)
