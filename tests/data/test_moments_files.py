@@ -260,6 +260,21 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path, capsys):
     assert run(capsys, "to-json", source, "--output", old)[0] == 2 and old.read_text() == "old"
 
 
+def test_moments_from_masks_are_those_of_the_reader(tmp_path, capsys, caplog):
+    root = write_ytvos(tmp_path)
+    path = root / "meta_expressions" / "train" / "moments.json"
+    arguments = ("from-masks", "ref-youtube-vos", "--root", root, "--output", path, "--split")
+    before = [dict(e.moments) for v in read_dataset("ref-youtube-vos", root, "train").videos
+              for e in v.expressions]  # fmt: skip
+    assert run(capsys, *arguments, "train")[0] == 0
+    caplog.clear()
+    data = read_dataset("ref-youtube-vos", root, "train")
+    assert [e.moments for v in data.videos for e in v.expressions] == before
+    assert before[1] == {"2": ((2, 3),)} and not caplog.records
+    status, _, errors = run(capsys, *arguments, "valid")
+    assert status == 2 and "give a split that has them" in errors[-1]
+
+
 def test_bad_usage(capsys):
     for arguments in ([], ["to-json"], ["to-xml", "a"], ["merge", "--output", "x"]):
         with pytest.raises(SystemExit) as caught:

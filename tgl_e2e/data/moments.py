@@ -6,11 +6,16 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tqdm import tqdm
+
+from tgl_e2e.data.base import Span, VideoRecord, VisibleMoments
 from tgl_e2e.data.check.findings import Findings
 from tgl_e2e.data.check.listing import Listed, read_listing
 from tgl_e2e.data.check.moments import check_moments
+from tgl_e2e.data.datasets import DATASETS, read_dataset
 from tgl_e2e.data.mevis import find_expressions
 from tgl_e2e.data.moments_file import merge, read_moments, write_moments, write_whole
 from tgl_e2e.data.moments_table import DELIMITERS, TableError, format_table, read_table
@@ -18,6 +23,7 @@ from tgl_e2e.data.ytvos import expressions_path
 from tgl_e2e.errors import InputError
 
 PROGRAM = "python -m tgl_e2e.data.moments"
+VIDEO_SETS = tuple(kind for kind in DATASETS if not kind.startswith("refcoco"))
 SHOWN = 50  # faults and notes; a table with more has one cause
 
 
@@ -44,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _merge(options)
             case "validate":
                 return _validate(options)
+            case "from-masks":
+                return _from_masks(options)
     except TableError as error:
         _say(error.faults)
         print(f"{PROGRAM}: nothing was written", file=sys.stderr)
@@ -98,6 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     validate.add_argument("file", type=Path, metavar="JSON")
     dataset(validate, required=True)
+    from_masks = command(
+        "from-masks",
+        "writes the frames in which an object has a mask as its moments: what a reader takes for "
+        "want of moments.json, looked up once instead of in every run",
+    )
+    from_masks.add_argument("dataset", choices=VIDEO_SETS, metavar="DATASET",
+                            help=", ".join(VIDEO_SETS))  # fmt: skip
+    output(from_masks)
+    dataset(from_masks, required=True)
     return parser
 
 
@@ -125,6 +142,28 @@ def _validate(options: argparse.Namespace) -> int:
     check_moments(options.file, listing, lambda video, expression, obj: None, findings)
     print("\n".join(findings.lines()))
     return min(findings.problems, 1)
+
+
+def _from_masks(options: argparse.Namespace) -> int:
+    dataset = read_dataset(options.dataset, options.root, options.split)
+    names = [video.name for video in dataset.videos]
+    with ThreadPoolExecutor() as pool:  # decoding pictures holds no lock
+        found = pool.map(_visible, dataset.videos)
+        bar = tqdm(found, total=len(names), desc=options.split, unit="video")
+        moments = dict(zip(names, bar, strict=True))
+    write_moments(options.output, moments)
+    return 0
+
+
+def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:
+    moments = {}
+    for expression in video.expressions:
+        if expression.masks is None or expression.objects is None:
+            raise InputError(f"video {video.name}, expression {expression.id}: has no masks; "
+                             f"give a split that has them")  # fmt: skip
+        seen = VisibleMoments(expression.masks, expression.objects)
+        moments[expression.id] = {obj: list(spans) for obj, spans in seen.items()}
+    return moments
 
 
 def find_listing(root: Path, split: str, findings: Findings | None = None) -> Mapping[str, Listed]:

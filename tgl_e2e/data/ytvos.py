@@ -145,7 +145,8 @@ def read_palette_videos(
         LOGGER.warning(
             "%s is missing: %s",
             moments_path,
-            "every frame in which an object is seen counts as its moment"
+            "every frame in which an object is seen counts as its moment, and all annotations are "
+            "opened to know them; python -m tgl_e2e.data.moments from-masks writes the file once"
             if masked
             else "moments are not known",
         )
