@@ -11,6 +11,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tgl_e2e.data.augment import (
+    Augmentation,
+    augment_frame,
+    bounds,
+    crop_box,
+    draw_augmentation,
+)
 from tgl_e2e.data.base import ExpressionRecord, VideoDataset, VideoRecord
 from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
 from tgl_e2e.data.sampling import select_objects
@@ -99,17 +106,17 @@ def draw_clip(
     if options.selective:
         kept = tuple(select_objects(expression.moments, frames))
     remember = bool(rng.random() < options.remember_target)
+    change = draw_augmentation(expression.text, options, rng)
     # A video shorter than a clip has frames that come twice: they are read once.
     distinct, where = np.unique(frames, return_inverse=True)
-    pictures = [video.pictures[int(t)] for t in distinct]
-    target = _target(video, expression, kept, distinct, pictures, options.size)
+    pictures, target = _read(video, expression, kept, distinct, change, options.size)
     return Clip(
         name=f"{kind}:{video.name}:{expression.id} frames {frames.tolist()}",
-        frames=_stacked(pictures, options.size)[where],
-        text=expression.text,
+        frames=pictures if len(distinct) == len(frames) else pictures[where],
+        text=change.text,
         positions=torch.from_numpy(frames - start).long(),
         relevant=torch.from_numpy(relevant[frames]),
-        target=target[where],
+        target=target if len(distinct) == len(frames) else target[where],
         remember=remember,
         cue=kind,
     )
@@ -139,36 +146,45 @@ def _usable(dataset: VideoDataset, number: int) -> np.ndarray:
     return np.array(places, dtype=np.int32).reshape(-1, 3)
 
 
-def _stacked(pictures: Sequence[Image.Image], size: int) -> Tensor:
-    """(T, 3, S, S) uint8, resized with antialiasing and without padding, as in inference."""
-    frames = torch.empty(len(pictures), 3, size, size, dtype=torch.uint8)
-    for t, picture in enumerate(pictures):
-        resized = picture.resize((size, size), Image.Resampling.BILINEAR)
-        frames[t] = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
-    return frames
-
-
-def _target(
+def _read(
     video: VideoRecord,
     expression: ExpressionRecord,
     kept: Sequence[str],
     frames: np.ndarray,
-    pictures: Sequence[Image.Image],
+    change: Augmentation,
     size: int,
-) -> Tensor:
-    """(T, S, S) bool: masks resized as the frames are, and cut at half."""
-    target = torch.zeros(len(frames), size, size, dtype=torch.bool)
+) -> tuple[Tensor, Tensor]:
+    """(T, 3, S, S) uint8 frames and (T, S, S) bool union of the kept objects, augmented."""
+    pictures = [video.pictures[int(t)] for t in frames]
+    masks = [
+        _mask(video, expression, kept, int(t), picture)
+        for t, picture in zip(frames, pictures, strict=True)
+    ]
+    box = None
+    if change.zoom is not None:
+        box = crop_box(change.zoom, *pictures[0].size, bounds(np.stack(masks)))
+    rgb = torch.empty(len(frames), 3, size, size, dtype=torch.uint8)
+    target = torch.empty(len(frames), size, size, dtype=torch.bool)
+    for i, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+        rgb[i], target[i] = augment_frame(picture, mask, size, box, change)
+    return rgb, target
+
+
+def _mask(
+    video: VideoRecord,
+    expression: ExpressionRecord,
+    kept: Sequence[str],
+    position: int,
+    picture: Image.Image,
+) -> np.ndarray:
+    """(H, W) bool: the union of the kept objects in a frame."""
+    shape = (picture.height, picture.width)
     if not kept:
-        return target
-    for i, (t, picture) in enumerate(zip(frames, pictures, strict=True)):
-        mask = expression.masks.read(kept, int(t))
-        if mask.shape != (picture.height, picture.width):
-            raise InputError(
-                f"{video.frames[int(t)]}: {picture.width} x {picture.height} pixels, but its mask "
-                f"has {mask.shape[1]} x {mask.shape[0]}; use frames and masks of one release"
-            )
-        if mask.any():
-            grey = Image.fromarray(mask.astype(np.uint8) * 255)
-            resized = grey.resize((size, size), Image.Resampling.BILINEAR)
-            target[i] = torch.from_numpy(np.asarray(resized) >= 128)
-    return target
+        return np.zeros(shape, dtype=bool)
+    mask = expression.masks.read(kept, position)
+    if mask.shape != shape:
+        raise InputError(
+            f"{video.frames[position]}: {shape[1]} x {shape[0]} pixels, but its mask has "
+            f"{mask.shape[1]} x {mask.shape[0]}; use frames and masks of one release"
+        )
+    return mask
