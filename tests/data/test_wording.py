@@ -1,6 +1,7 @@
 """Which sentences may be mirrored, cropped and recoloured: sentences in the style of MeViS,
 Ref-YouTube-VOS and RefCOCO."""
 
+import numpy as np
 import pytest
 
 from tgl_e2e.data.synthetic import make_scene
@@ -62,6 +63,11 @@ REFUSED = [
     "the last apple left on the plate",
     "man left",
     "what is left of the cake",
+    "what's left of it",
+    "the boat left most of the others",
+    "the one looking right, left his dog",
+    "the man turning right and left the frame",
+    "the people who leaned left and right left the room",
     # "right" as an adverb or an adjective of another kind
     "the dog right behind the man",
     "the cat sitting right next to the sofa",
@@ -116,6 +122,21 @@ def test_what_may_not_be_a_side_is_refused(text):
 def test_mirroring_twice_gives_the_sentence_back(text):
     once = mirror_text(text)
     assert once is None or mirror_text(once) == text
+
+
+def test_any_row_of_words_comes_back():
+    rng = np.random.default_rng(0)
+    sides = ["left", "right", "Left", "RIGHT", "leftmost", "right-hand", "top-left"]
+    others = ["the", "on", "to", "from", "and", "then", ",", "who", "is", "moving", "turned", "far",
+              "most", "of", "side", "bright", "its", "behind", "slowly", "dog"]
+    mirrored = 0
+    for _ in range(3000):
+        text = " ".join(rng.choice(sides + others, rng.integers(1, 8)))
+        once = mirror_text(text)
+        if once is not None:
+            assert mirror_text(once) == text
+            mirrored += once != text
+    assert mirrored > 200
 
 
 def test_sentences_of_the_generator_keep_their_meaning():

@@ -22,7 +22,8 @@ def _words(text: str) -> frozenset[str]:
 HANDED = re.compile(
     r"clock-?\s?wise|o['’]?\s?clock|\d|side up"
     r"|\b(read|reads|reading|letters?|words?|written|writing|texts?|numbers?|numbered|digits?"
-    r"|logos?|says|saying|spell\w*|labell?ed|starboard|(north|south)?(east|west)(ern|ward|wards)?)\b",
+    r"|logos?|says|saying|spell\w*|labell?ed|starboard"
+    r"|(north|south)?(east|west)(ern|ward|wards)?)\b",
     re.IGNORECASE,
 )
 # Typing errors and abbreviations of RefCOCO; they cannot be swapped, so their sentences are kept.
@@ -38,7 +39,7 @@ JOINED = _words(
 # Before "left" these make it a verb ("that left"), before "right" an adverb ("is right behind").
 VERB_BEFORE = _words(
     "who that which has have had having just is are was were be been being he she it they all "
-    "not never finally already"
+    "not never finally already nothing anything something everything what's that's it's there's"
 )
 # After either these do: "left behind", "left alone", "right away", "the right way".
 IDIOM_AFTER = _words(
@@ -51,7 +52,7 @@ DETERMINERS = _words("the a an his her its their this that these those one some 
                      " itself himself herself themselves him them us it")  # fmt: skip
 PLACE_AFTER = _words(
     "side sides hand corner part half edge end border leg legs arm arms foot paw paws eye ear lane "
-    "wing front rear bottom top most shoulder knee wheel direction of"
+    "wing front rear bottom top shoulder knee wheel direction of"
 )
 LINKS = _words("to and or then from the ,")
 ADVERB_END = _words("and or then slowly quickly again together while with . , ; ! ?")
@@ -61,8 +62,8 @@ GOING = re.compile(
     r"|(walk|turn|look|head|jump|leap|drift|roll|lean|tilt|shift|point|crawl|sway|veer|steer"
     r"|pull|push|march|float|bend|reach|kick|throw|sprint|climb|wander|gallop|swerv)(s|ed|ing)?"
     r"|(rush|dash|stretch)(es|ed|ing)?|go(es|ing)?|went|runs?|ran|running|swims?|swam|swimming"
-    r"|fl(y|ies|ew|ying)|drove|rode|slid|hop(s|ped|ping)?|travel(s|l?ed|l?ing)?|jog(s|ged|ging)?|step(s|ped|ping)?"
-    r"|trot(s|ted|ting)?|swing(s|ing)?|swung|spin(s|ning)?|spun|bent"
+    r"|fl(y|ies|ew|ying)|drove|rode|slid|hop(s|ped|ping)?|travel(s|l?ed|l?ing)?|jog(s|ged|ging)?"
+    r"|step(s|ped|ping)?|trot(s|ted|ting)?|swing(s|ing)?|swung|spin(s|ning)?|spun|bent"
 )
 
 
@@ -122,7 +123,7 @@ def _names_side(words: list[str], i: int) -> bool:
 
 
 def _one_of_a_pair(words: list[str], i: int) -> bool:
-    """ "left and right", "right to left", "from the left to the right" """
+    """Whether another side stands beside it: "left and right", "from the left to the right"."""
     for step in (-1, 1):
         j = i + step
         while 0 <= j < len(words) and abs(j - i) <= 2 and words[j] in LINKS:
@@ -170,8 +171,9 @@ def bears_crop(text: str) -> bool:
 # --- colours ---------------------------------------------------------------------------------
 
 COLOUR = re.compile(
-    r"\b(red|reddish|orange|yellow\w*|green\w*|blue|bluish|purple|violet|pink\w*|brown\w*|black|white"
-    r"|whitish|gr[ae]y\w*|beige|tan|cream|golden|gold|silver|maroon|turquoise|teal|cyan|magenta|navy"
+    r"\b(red|reddish|orange|yellow\w*|green\w*|blue|bluish|purple|violet|pink\w*|brown\w*|black"
+    r"|white|whitish|gr[ae]y\w*|beige|tan|cream|golden|gold|silver|maroon|turquoise|teal|cyan"
+    r"|magenta|navy"
     r"|khaki|olive|blond|blonde|brunette|ginger|dark\w*|light|lighter|bright\w*|pale\w*|colou?r\w*"
     r"|multi-?colou?r\w*)\b",
     re.IGNORECASE,
