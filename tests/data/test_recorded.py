@@ -235,6 +235,9 @@ class Spy:
     def visible(self, obj):
         return self.masks.visible(obj)
 
+    def appears(self, obj):
+        return self.masks.appears(obj)
+
 
 def test_only_chosen_frames_and_kept_objects_are_read(copy, dataset):
     clip = next(c for c in every_clip(dataset, PLAIN, 3)

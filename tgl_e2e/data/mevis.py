@@ -87,6 +87,9 @@ class RLEMasks:
             present |= self.file.present(first, len(self.frames))
         return present
 
+    def appears(self, obj: str) -> bool:
+        return bool(self.visible(obj).any())
+
     def _of(self, obj: str) -> list[int]:
         found = [first for name, first in self.tracks if name == obj]
         if not found:

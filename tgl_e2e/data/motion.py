@@ -71,7 +71,7 @@ class MotionClips(Dataset):
         start, frames = choose_frames(relevant, options, rng)
         clip = draw_clip(scene, expression, frames, start, options)
         clip.name = f"motion scene {seed} ({level}, {cue}) frames {frames.tolist()}"
-        clip.cue = cue
+        clip.cue = cue if level == "easy" else f"full/{cue}"
         clip.remember = bool(rng.random() < options.remember_target)
         return clip
 

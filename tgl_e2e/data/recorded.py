@@ -134,7 +134,7 @@ def _usable(dataset: VideoDataset, number: int) -> np.ndarray:
                     f"expression {expression.id} means; train on a split that has masks"
                 )
             if expression.objects and not any(
-                expression.masks.visible(obj).any() for obj in expression.objects
+                expression.masks.appears(obj) for obj in expression.objects
             ):
                 dropped += 1
                 continue

@@ -108,7 +108,10 @@ class ShapeMasks:
         return mask
 
     def visible(self, obj: str) -> np.ndarray:
-        return np.array([any(name == obj for name, _ in self.tracks)])
+        return np.array([self.appears(obj)])
+
+    def appears(self, obj: str) -> bool:
+        return any(name == obj for name, _ in self.tracks)
 
     def _draw(self, place: Place) -> np.ndarray:
         try:
