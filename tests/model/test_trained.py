@@ -240,6 +240,30 @@ def test_every_clip_gives_every_parameter_a_gradient(tiny, tiny_frames, relevant
         assert [name for name, p in trained if p.grad is None] == []
 
 
+def test_recomputed_activations_give_the_same_gradients(tiny, tiny_frames):
+    batch, found = make_batch(tiny_frames[:2], 128), []
+    saved: list[int] = []
+
+    def count(tensor):
+        saved[-1] += tensor.numel()
+        return tensor
+
+    for checkpointing in (False, True):
+        module = TrainingModule(tiny, "video", TrainConfig(checkpointing=checkpointing))
+        with drawn_up_projections(tiny), trained_stage(tiny, "video"):
+            saved.append(0)
+            with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+                losses, _ = module(batch)
+            losses["loss"].backward()
+            found.append({name: p.grad.clone() for name, p in tiny.named_parameters()
+                          if p.grad is not None})
+    tiny.vision.checkpointing = False
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        assert torch.allclose(gradient, found[1][name], atol=1e-5, rtol=1e-3), name
+    assert saved[1] < 0.6 * saved[0]  # activations kept for the backward pass
+
+
 def test_untrained_adapters_hold_back_gradients_behind_w_up_only(tiny, tiny_frames):
     """W_up itself learns from the first step on."""
     batch = make_batch(tiny_frames[:2], 128)
