@@ -7,7 +7,7 @@ import pytest
 
 from tgl_e2e.data.base import ExpressionRecord
 from tgl_e2e.results import Segmentation, encode_mask
-from tgl_e2e.scores import ExpressionScore, breakdown, by_video, score_expression, summarize
+from tgl_e2e.evaluation.scores import ExpressionScore, breakdown, by_video, score_expression, summarize
 
 FRAMES, HEIGHT, WIDTH = 4, 40, 50
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.resume import PartialResults
+from tgl_e2e.evaluation.resume import PartialResults
 
 IDENTITY = {"checkpoint": "abc", "threshold": 0.5}
 

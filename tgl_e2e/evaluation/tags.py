@@ -1,0 +1,92 @@
+"""What is known of an expression besides its truth: by these tags scores are broken down."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tgl_e2e.data.base import ExpressionRecord, VideoRecord
+from tgl_e2e.errors import InputError
+
+# Bins by upper bounds; each holds its lower bound. Shares are in percent.
+SHARE_BOUNDS = (10, 25, 50, 75)  # M+ among the frames
+SIZE_BOUNDS = (1, 4, 10)  # target among the pixels, mean over the frames that show it
+ANNOTATIONS = 4  # of each object in Ref-DAVIS17: two annotators, first frame and full video
+
+Scenes = Mapping[str, Mapping[str, Any]]
+
+
+def read_scenes(folder: Path) -> Scenes:
+    """scenes.json of a split, {video: what the generator knows of it}; {} without such a file.
+
+    Raises:
+        InputError: the file is not of the form that the generator writes.
+    """
+    path = folder / "scenes.json"
+    if not path.is_file():
+        return {}
+    try:
+        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        for content in videos.values():
+            len(content["objects"]), content["level"]
+            for e in content["expressions"].values():
+                e["kind"], e["appearance_decides"], list(e["cues"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: not of the form that the generator writes; "
+                         f"write the split again, or remove it") from None  # fmt: skip
+    return videos
+
+
+def tags_of(
+    dataset: str, video: VideoRecord, index: int, scenes: Scenes, size: float | None
+) -> dict[str, Any]:
+    """The tags of one expression; what is not known is left out.
+
+    Keys: `target` (none, one object, several objects); `relevant_share` (of M+ among the frames) and `target_size` (bins);
+    for Ref-DAVIS17 `annotation`; and where scenes.json knows it `level`, `kind`,
+    `appearance_decides` (whether words about looks alone pick the target), `cues` (the cues without
+    which they do not), `distractors` (objects in the video that are not meant).
+
+    Args:
+        index: place of the expression in `video.expressions`.
+        size: share of the pixels that the target takes, in percent; None if it is never seen.
+    """
+    expression = video.expressions[index]
+    tags: dict[str, Any] = {}
+    if expression.objects is not None:
+        count = len(expression.objects)
+        tags["target"] = ("none", "one object")[count] if count < 2 else "several objects"
+    share = _relevant_share(expression, video.num_frames)
+    if share is not None:
+        tags["relevant_share"] = _bin(share, SHARE_BOUNDS)
+    if size is not None:
+        tags["target_size"] = _bin(size, SIZE_BOUNDS)
+    if dataset == "ref-davis":
+        tags["annotation"] = index % ANNOTATIONS
+    scene = scenes.get(video.name)
+    if scene is not None and expression.id in scene["expressions"]:
+        known = scene["expressions"][expression.id]
+        tags |= {
+            "level": scene["level"],
+            "kind": known["kind"],
+            "appearance_decides": known["appearance_decides"],
+            "cues": list(known["cues"]),
+            "distractors": len(scene["objects"]) - len(expression.objects or ()),
+        }
+    return tags
+
+
+def _relevant_share(expression: ExpressionRecord, num_frames: int) -> float | None:
+    relevant = expression.relevant(num_frames)
+    return None if relevant is None or not relevant.any() else 100 * float(relevant.mean())
+
+
+def _bin(value: float, bounds: tuple[int, ...]) -> str:
+    """Names sort in the order of the bins."""
+    at = bisect_right(bounds, value)
+    if at == 0:
+        return f"< {bounds[0]:2} %"
+    return f"> {bounds[-1]:2} %" if at == len(bounds) else f"{bounds[at - 1]:2} to {bounds[at]:2} %"
