@@ -166,6 +166,39 @@ def test_split_without_masks(root, caplog):
     assert "not known" in caplog.text
 
 
+def test_files_of_v2_are_found_under_their_names(root, caplog):
+    folder = root / "valid_u"
+    (folder / "meta_expressions.json").rename(folder / "meta_expressions_v2.json")
+    edit(root, "meta_expressions_v2.json", lambda c: c["videos"]["clip"].update(vid_id=3, audio=1))
+    assert read_mevis(root, "valid_u").num_expressions == 4
+    # the release of `valid`: masks may lie there, but it is not said whose they are
+    (folder / "meta_expressions_v2.json").rename(folder / "meta_expressions_v2_release.json")
+
+    def strip(content):
+        for entry in content["videos"]["clip"]["expressions"].values():
+            del entry["obj_id"], entry["anno_id"]
+
+    edit(root, "meta_expressions_v2_release.json", strip)
+    (folder / "moments.json").unlink()
+    one = read_mevis(root, "valid_u").videos[0].expressions[0]
+    assert one.objects is None and one.masks is None and one.moments is None
+    assert len(caplog.records) == 1 and "moments are not known" in caplog.text
+    (folder / "meta_expressions.json").write_text('{"videos": {}}')
+    assert read_mevis(root, "valid_u").num_expressions == 0
+    assert "the first is read" in caplog.text
+
+
+def test_frames_come_in_order_and_paths_are_made_when_indexed(root):
+    edit(root, "meta_expressions.json", lambda c: c["videos"]["clip"]["frames"].reverse())
+    frames = read_mevis(root, "valid_u").videos[0].frames
+    assert [f.stem for f in frames] == [f"{i:05d}" for i in range(FRAMES)]
+    assert frames[-1] == frames[FRAMES - 1] and frames[1:3] == (frames[1], frames[2])
+    again = read_mevis(root, "valid_u").videos[0].frames
+    assert frames == again and frames == tuple(frames) and len({frames, again, tuple(frames)}) == 1
+    with pytest.raises(IndexError):
+        frames[FRAMES]
+
+
 def test_records_travel_to_worker_processes(root):
     video = read_mevis(root, "valid_u").videos[0]
     copy = pickle.loads(pickle.dumps(video))

@@ -6,7 +6,7 @@ inclusive. Nothing here reads a mask or a frame before it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +33,7 @@ class MaskReader(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExpressionRecord:
     """A sentence about a video, with what is known of its target.
 
@@ -42,6 +42,8 @@ class ExpressionRecord:
     moments: per object the spans of frames in which it shows what the text says; under
         ANY_OBJECT alone where only the union is known; None if not known.
     masks: None for a split without masks.
+    annotation: where a data set describes each object several times over (Ref-DAVIS17: four
+        times), which of these descriptions this is, from 0; None elsewhere.
     """
 
     id: str
@@ -49,6 +51,7 @@ class ExpressionRecord:
     objects: tuple[str, ...] | None
     moments: Mapping[str, Sequence[Span]] | None
     masks: MaskReader | None = None
+    annotation: int | None = None
 
     @property
     def no_target(self) -> bool:
@@ -85,6 +88,71 @@ class ExpressionRecord:
         }
 
 
+class VisibleMoments(Mapping):
+    """Moments for want of annotated ones: the frames in which an object has a mask.
+
+    Looked up when asked for, since masks may lie in a picture per frame.
+    """
+
+    __slots__ = ("_masks", "_objects")
+
+    def __init__(self, masks: MaskReader, objects: tuple[str, ...]):
+        self._masks = masks
+        self._objects = objects
+
+    def __getitem__(self, obj: str) -> tuple[Span, ...]:
+        if obj not in self._objects:
+            raise KeyError(obj)
+        visible = self._masks.visible(obj)
+        return tuple(spans(np.arange(len(visible)), visible))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._objects)
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+
+class Frames(Sequence):
+    """Paths of a video's frames, made when indexed.
+
+    A data set has hundreds of thousands of frames, and a worker process that reads a Python object
+    gets its own copy of it (reference counts are written). So a video is one string here.
+    """
+
+    __slots__ = ("_folder", "_length", "_names", "_suffix")
+
+    def __init__(self, folder: Path, names: Sequence[str], suffix: str = ".jpg"):
+        self._folder = folder
+        self._length = len(names)
+        self._names = "/".join(names)
+        self._suffix = suffix
+        if self._names.count("/") != max(self._length - 1, 0):
+            raise ValueError("a frame's name holds no '/'")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: int | slice) -> Path | tuple[Path, ...]:
+        if isinstance(position, slice):
+            return tuple(self)[position]
+        return self._folder / f"{self.names[position]}{self._suffix}"
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self._folder / f"{name}{self._suffix}" for name in self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    @property
+    def names(self) -> list[str]:
+        """The frames' names without folder and suffix."""
+        return self._names.split("/") if self._length else []
+
+
 class Pictures(Sequence):
     """A video's frames as a sequence of PIL images (RGB), each read when indexed."""
 
@@ -105,12 +173,12 @@ class Pictures(Sequence):
             raise InputError(f"{path}: a damaged picture, restore it") from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoRecord:
     """A video as a list of pictures. name: unique in its split; frames: in order of time."""
 
     name: str
-    frames: tuple[Path, ...]
+    frames: Sequence[Path]
     expressions: tuple[ExpressionRecord, ...]
 
     @property

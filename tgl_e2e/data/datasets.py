@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tgl_e2e.data.base import VideoDataset
+from tgl_e2e.data.davis import read_davis
 from tgl_e2e.data.mevis import read_mevis
+from tgl_e2e.data.refcoco import read_refcoco
+from tgl_e2e.data.ytvos import read_ytvos
 from tgl_e2e.errors import InputError
 
 DATASETS = ("motion", "mevis", "ref-youtube-vos", "ref-davis", "refcoco", "refcoco+", "refcocog")
@@ -25,4 +28,10 @@ def read_dataset(kind: str, root: str | Path, split: str) -> VideoDataset:
     match kind:
         case "motion" | "mevis":  # `motion` is written in the layout of MeViS
             return read_mevis(root, split, kind)
+        case "ref-youtube-vos":
+            return read_ytvos(root, split)
+        case "ref-davis":
+            return read_davis(root, split)
+        case "refcoco" | "refcoco+" | "refcocog":
+            return read_refcoco(root, split, kind)
     raise InputError(f"no data set is called '{kind}', give one of {', '.join(DATASETS)}")
