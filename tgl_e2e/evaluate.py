@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.modes import default_moments, moments_source
+from tgl_e2e.evaluation.modes import check_moments, default_moments, moments_source
 from tgl_e2e.evaluation.processes import Processes, process_index, share_out, work_of
 
 if TYPE_CHECKING:
@@ -129,8 +129,7 @@ class Evaluation:
         self.dataset: VideoDataset = read_dataset(args.dataset, args.root, args.split)
         self.videos = self.dataset.videos[: args.max_videos]
         self.moments_of = moments_source(args.moments)
-        for video in self.videos:  # a moments file that does not fit shows now, not after hours
-            self.moments_of(video)
+        check_moments(args.moments, self.videos)
         self.scenes = read_scenes(args.root / args.split)
         self.processes = Processes(args.device)
         self.model = TGL.from_pretrained(args.checkpoint, device=self.processes.device)
@@ -251,8 +250,9 @@ def segment_videos(
             outcome["matched"] = match_objects(video, results)
         scores = []
         for n, result in enumerate(results):
-            score = score_expression(video.name, video.expressions[n], result, video.num_frames)
-            score.tags.update(tags_of(dataset, video, n, scenes, score.target_size))
+            expression = video.expressions[n]
+            score = score_expression(video.name, expression, result, video.num_frames)
+            score.tags.update(tags_of(video, expression, scenes, score.target_size))
             scores.append(score.to_dict())
         if masks is not None:
             save_masks(masks, dataset, video, results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.moments import MomentsSpec, moments_in_order, parse_moments
 
 if TYPE_CHECKING:
-    from tgl_e2e.data.mevis import MomentsFile
+    from tgl_e2e.data.files import MomentsFile
 
 
 def default_moments(dataset: str) -> str:
@@ -30,7 +30,7 @@ def moments_source(text: str) -> Callable[[VideoRecord], MomentsSpec]:
     match = re.fullmatch(r"(.+?)(?:\+top-k:([1-9][0-9]*))?", text)
     if match and _is_per_video(Path(match[1])):  # as a moment retriever would write them
         k = int(match[2]) if match[2] else None
-        from tgl_e2e.data.mevis import MomentsFile
+        from tgl_e2e.data.files import MomentsFile
 
         file = MomentsFile(Path(match[1]))
         return lambda video: _given(video, file, k)
@@ -38,11 +38,26 @@ def moments_source(text: str) -> Callable[[VideoRecord], MomentsSpec]:
     return lambda video: spec
 
 
+def check_moments(text: str, videos: Sequence[VideoRecord]) -> None:
+    """InputError if `--moments` does not fit a video: now, and not after hours. Moments that are
+    taken from masks are not looked up for this."""
+    moments_of = moments_source(text)
+    for video in videos:
+        if not text.startswith("oracle"):
+            moments_of(video)
+        elif any(expression.moments is None for expression in video.expressions):
+            raise _unknown(video)
+
+
+def _unknown(video: VideoRecord) -> InputError:
+    return InputError(f"--moments oracle: the moments of video {video.name} are not known; "
+                      f"put moments.json beside meta_expressions.json")  # fmt: skip
+
+
 def _oracle(video: VideoRecord, k: int | None) -> MomentsSpec:
     given = [e.intervals(video.num_frames) for e in video.expressions]
     if None in given:
-        raise InputError(f"--moments oracle: the moments of video {video.name} are not known; "
-                         f"put moments.json beside meta_expressions.json")  # fmt: skip
+        raise _unknown(video)
     return moments_in_order(given, k)
 
 

@@ -45,7 +45,9 @@ class ProgressBar:
 
     def _poll(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
-            self._bar.update(sum(self._news(path) for path in self._read))
+            work = sum(self._news(path) for path in self._read)
+            if work:
+                self._bar.update(work)
 
     def _news(self, path: Path) -> int:
         """Work noted in a file since the last look."""

@@ -2,7 +2,7 @@
 
     mevis, motion     <video>/<expression>/<frame>.png               mode L, 0 and 255
     ref-youtube-vos   Annotations/<video>/<expression>/<frame>.png   mode L, 0 and 255
-    ref-davis         anno_<0 to 3>/<video>/<frame>.png              mode P, the number of the object
+    ref-davis         anno_<0 to 3>/<video>/<frame>.png              mode P, number of the object
     refcoco/+/g       <image>/<expression>/<frame>.png               mode L; there is no server
 """
 
@@ -124,10 +124,10 @@ def check_submission(
         expected = dict(_expected(dataset, videos))
         missing, odd = sorted(set(expected) - present), sorted(present - set(expected))
         if missing:
-            raise InputError(f"{path}: {len(missing)} masks are missing, the first is {missing[0]}; "
+            raise InputError(f"{path}: {len(missing)} masks are missing, first {missing[0]}; "
                              f"evaluate the whole split again")  # fmt: skip
         if odd:
-            raise InputError(f"{path}: {len(odd)} files do not belong there, the first is {odd[0]}; "
+            raise InputError(f"{path}: {len(odd)} files do not belong there, first {odd[0]}; "
                              f"remove them")  # fmt: skip
         for name, (size, highest) in expected.items():
             _check_mask(f"{path}: {name}", file.read(name), size, highest)
@@ -141,7 +141,8 @@ def _expected(
     for video in videos:
         size = video.size()
         if dataset == "ref-davis":
-            indices, highest = range(len(annotation_groups(video))), len(annotation_groups(video)[0])
+            groups = annotation_groups(video)
+            indices, highest = range(len(groups)), len(groups[0])
         else:
             indices, highest = range(len(video.expressions)), None
         for index in indices:

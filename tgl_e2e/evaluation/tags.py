@@ -14,7 +14,6 @@ from tgl_e2e.errors import InputError
 # Bins by upper bounds; each holds its lower bound. Shares are in percent.
 SHARE_BOUNDS = (10, 25, 50, 75)  # M+ among the frames
 SIZE_BOUNDS = (1, 4, 10)  # target among the pixels, mean over the frames that show it
-ANNOTATIONS = 4  # of each object in Ref-DAVIS17: two annotators, first frame and full video
 
 Scenes = Mapping[str, Mapping[str, Any]]
 
@@ -41,20 +40,18 @@ def read_scenes(folder: Path) -> Scenes:
 
 
 def tags_of(
-    dataset: str, video: VideoRecord, index: int, scenes: Scenes, size: float | None
+    video: VideoRecord, expression: ExpressionRecord, scenes: Scenes, size: float | None
 ) -> dict[str, Any]:
     """The tags of one expression; what is not known is left out.
 
-    Keys: `target` (none, one object, several objects); `relevant_share` (of M+ among the frames) and `target_size` (bins);
-    for Ref-DAVIS17 `annotation`; and where scenes.json knows it `level`, `kind`,
-    `appearance_decides` (whether words about looks alone pick the target), `cues` (the cues without
-    which they do not), `distractors` (objects in the video that are not meant).
+    Keys: `target` (none, one object, several objects); `relevant_share` (of M+ among the frames)
+    and `target_size`, in bins; for Ref-DAVIS17 `annotation`; and where scenes.json knows it
+    `level`, `kind`, `appearance_decides` (whether words about looks alone pick the target), `cues`
+    (without which they do not), `distractors` (objects in the video that are not meant).
 
     Args:
-        index: place of the expression in `video.expressions`.
         size: share of the pixels that the target takes, in percent; None if it is never seen.
     """
-    expression = video.expressions[index]
     tags: dict[str, Any] = {}
     if expression.objects is not None:
         count = len(expression.objects)
@@ -64,8 +61,8 @@ def tags_of(
         tags["relevant_share"] = _bin(share, SHARE_BOUNDS)
     if size is not None:
         tags["target_size"] = _bin(size, SIZE_BOUNDS)
-    if dataset == "ref-davis":
-        tags["annotation"] = index % ANNOTATIONS
+    if expression.annotation is not None:
+        tags["annotation"] = expression.annotation
     scene = scenes.get(video.name)
     if scene is not None and expression.id in scene["expressions"]:
         known = scene["expressions"][expression.id]
