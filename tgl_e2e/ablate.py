@@ -152,8 +152,8 @@ def train_arguments(args: argparse.Namespace, name: str, seed: int, network: Pat
     init = ["--init", args.init] if args.init else []
     return [
         "--config", args.config, "--stage", args.stage, *init, "--output", str(network),
-        "--max-steps", str(args.steps), "--seed", str(seed),
-        *args.values, *(SWITCH_OFF[part] for part in RUNS[name]),
+        f"steps={args.steps}", f"seed={seed}", *args.values,
+        *(SWITCH_OFF[part] for part in RUNS[name]),
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -87,35 +88,28 @@ def test_equal_numbers_whatever_the_processes_and_kills(setting, tmp_path):
     whole, processes = numbers(tmp_path / "one")
     assert processes == 1 and len(whole["videos"]) == VIDEOS
 
-    # Begun by one process and killed, then finished by two.
+    # Begun by two processes and killed; gone on with by two, and a copy of it by one.
     output = tmp_path / "two"
-    kill_after_first_video(start(setting, output, 1), output)
-    assert not (output / "metrics.json").exists()
-    before = sum(p.read_text().count('"result"') for p in output.glob("partial-*.jsonl"))
+    kill_after_first_video(start(setting, output, 2), output)
+    begun = list(output.glob("partial-*.jsonl"))
+    before = sum(path.read_text().count('"result"') for path in begun)
+    assert 1 <= before < VIDEOS and not (output / "metrics.json").exists()
+    shutil.copytree(output, tmp_path / "copy")
     archive = tmp_path / "submission.zip"
     status, out, err = finish(start(setting, output, 2, "--resume", "--submission", str(archive)))
     assert status == 0, err
-    assert 1 <= before < VIDEOS and check_submission(archive, read_mevis(setting[0], "valid_u"))
     assert "J&F" in out and out.count("written to") == 1
-    again, processes = numbers(output)
-    assert processes == 2
-    assert json.dumps(again) == json.dumps(whole)
-    assert masks(output) == masks(tmp_path / "one")
-    assert (output / "per_expression.csv").read_bytes() == (
-        tmp_path / "one" / "per_expression.csv"
-    ).read_bytes()
-    assert not list(output.glob("partial*"))
-
-
-def test_begun_by_two_killed_and_finished_by_one(setting, tmp_path):
-    output = tmp_path / "out"
-    kill_after_first_video(start(setting, output, 2, "--no-masks"), output)
-    files = {path.name for path in output.iterdir()}
-    assert files and files <= {"partial-0.jsonl", "partial-1.jsonl"}
-    status, _, err = finish(start(setting, output, 1, "--no-masks", "--resume"))
+    assert check_submission(archive, read_mevis(setting[0], "valid_u"))
+    status, _, err = finish(start(setting, tmp_path / "copy", 1, "--resume"))
     assert status == 0, err
-    assert {path.name for path in output.iterdir()} == {"metrics.json", "per_expression.csv"}
-    assert len(numbers(output)[0]["videos"]) == VIDEOS
+    for folder, count in ((output, 2), (tmp_path / "copy", 1)):
+        again, processes = numbers(folder)
+        assert processes == count
+        assert json.dumps(again) == json.dumps(whole)
+        assert masks(folder) == masks(tmp_path / "one")
+        table = (folder / "per_expression.csv").read_bytes()
+        assert table == (tmp_path / "one" / "per_expression.csv").read_bytes()
+        assert not list(folder.glob("partial*"))
 
 
 def test_bad_input_is_said_once(setting, tmp_path):

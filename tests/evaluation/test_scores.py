@@ -180,6 +180,8 @@ def test_breakdown_by_tags():
         "cues": ["motion", "shape"],
         "appearance_decides": ["no", "yes"],
     }
+    sizes = [score([ONE] * 4, size=size) for size in ("10 to 100 %", "0 to 1 %", "4 to 10 %")]
+    assert list(breakdown(sizes)["size"]) == ["0 to 1 %", "4 to 10 %", "10 to 100 %"]
     assert parts["kind"]["motion"]["J"] == 50 and parts["kind"]["motion"]["num_expressions"] == 2
     assert parts["cues"]["shape"]["J"] == 100 and parts["cues"]["motion"]["J"] == 50
     assert parts["appearance_decides"]["yes"]["J"] == 100

@@ -7,6 +7,7 @@ processes or from an interrupted run, and are put together without the masks.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -214,7 +215,7 @@ def breakdown(scores: Sequence[ExpressionScore]) -> dict[str, dict[str, dict[str
     return {
         tag: {
             value: {**summarize(members), "chance": chance_of(members)}
-            for value, members in sorted(values.items())
+            for value, members in sorted(values.items(), key=lambda item: _natural(item[0]))
         }
         for tag, values in groups.items()
     }
@@ -229,6 +230,11 @@ def by_video(scores: Iterable[ExpressionScore]) -> dict[str, dict[str, Any]]:
         video: {**means(members), "num_expressions": len(members)}
         for video, members in groups.items()
     }
+
+
+def _natural(name: str) -> list[str | int]:
+    """A key that sorts "4 to 10 %" before "10 to 100 %"."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def _known(value: float) -> float | None:

@@ -82,8 +82,6 @@ def _relevant_share(expression: ExpressionRecord, num_frames: int) -> float | No
 
 
 def _bin(value: float, bounds: tuple[int, ...]) -> str:
-    """Names sort in the order of the bins."""
     at = bisect_right(bounds, value)
-    if at == 0:
-        return f"< {bounds[0]:2} %"
-    return f"> {bounds[-1]:2} %" if at == len(bounds) else f"{bounds[at - 1]:2} to {bounds[at]:2} %"
+    low, high = (0, *bounds)[at], (*bounds, 100)[at]
+    return f"{low} to {high} %"
