@@ -30,7 +30,7 @@ def panel(
     truth: np.ndarray | None = None,
     lit: bool = False,
 ) -> np.ndarray:
-    """A frame for a grid. What is predicted keeps its colours, edged in pink, and all else is dimmed:
+    """A frame for a grid. What is predicted keeps its colours, edged in pink, and all else is dim:
     seen whatever the colour of the object. A white line runs around the true mask.
 
     Args:
