@@ -88,7 +88,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--moments", nargs="+", default=["oracle", "auto", "all"], metavar="MODE",
         help="as of tgl_e2e.evaluate (default: oracle auto all)")  # fmt: skip
     add("--device", default="auto", help="of the evaluation: auto, cpu, cuda, ...")
-    add("values", nargs="*", metavar="KEY=VALUE", help="values of train.py for every run")
+    add("--values", nargs="+", default=[], metavar="KEY=VALUE",
+        help="values of train.py for every run")  # fmt: skip
     return parser.parse_args(arguments)
 
 

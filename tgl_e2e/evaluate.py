@@ -86,6 +86,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="never answer with nothing: without a relevant frame take the 4 best")  # fmt: skip
     add("--max-videos", type=positive, metavar="N", help="only the first N videos")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
+    add("--threads", type=positive, default=1, metavar="N",
+        help="of each process on a CPU; with 1 the numbers are the same to the last digit however "
+        "many processes there are: rather start one per core (default: %(default)s)")  # fmt: skip
     add("--no-masks", action="store_true", help="write no masks, only scores")
     add("--submission", type=Path, metavar="ZIP",
         help="also pack the masks into the zip that the data set's server takes")  # fmt: skip
@@ -131,7 +134,7 @@ class Evaluation:
         self.moments_of = moments_source(args.moments)
         check_moments(args.moments, self.videos)
         self.scenes = read_scenes(args.root / args.split)
-        self.processes = Processes(args.device)
+        self.processes = Processes(args.device, args.threads)
         self.model = TGL.from_pretrained(args.checkpoint, device=self.processes.device)
         segmenter = VideoSegmenter(
             self.model, threshold=args.threshold, always_target=args.always_target,

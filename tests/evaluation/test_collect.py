@@ -104,7 +104,8 @@ def test_each_run_goes_without_what_its_row_says(tmp_path, name):
     """What train.py would be told, read back as what tables read from the finished run."""
 
 
-    told = train_arguments(arguments(tmp_path, "lr=1e-5"), name, 3, tmp_path / "network")
+    args = arguments(tmp_path, "--values", "lr=1e-5")
+    told = train_arguments(args, name, 3, tmp_path / "network")
     assert told[:4] == ["--config", "tiny", "--stage", "video"] and "lr=1e-5" in told
     values = [x.split("=") for x in told if "=" in x]
     values = {key: yaml.safe_load(value) for key, value in values}
@@ -125,7 +126,7 @@ def test_a_finished_run_is_not_trained_again_and_another_is_refused(tmp_path):
     note.write_text(json.dumps({"arguments": told, "finished": True}))
     assert train(args, "full", 0, network) == 0
     with pytest.raises(InputError, match="had other arguments"):
-        train(arguments(tmp_path, "lr=1"), "full", 0, network)
+        train(arguments(tmp_path, "--values", "lr=1"), "full", 0, network)
     assert steps_done(network) is None
     (network / "state").mkdir()
     (network / "state" / "progress.json").write_text('{"step": 5}')

@@ -44,9 +44,11 @@ def start(setting, output, processes, *more):
         "--dataset", "motion", "--root", str(root), "--moments", "oracle", "--device", "cpu",
         "--output", str(output), *more,
     ]  # fmt: skip
+    # As many threads as the command takes by itself.
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        command, env={**environment, "PYTHONPATH": path},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -18,12 +18,14 @@ class Processes:
 
     Args:
         device: as on the command line: auto, cpu, cuda, cuda:1, ...
+        threads: of this process, where it computes on a CPU: sums over more threads come out
+            otherwise in their last digits.
 
     Raises:
         InputError: the device is not there, or was named one by one for several processes.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, threads: int = 1) -> None:
         self.index, self.count = process_index(), int(os.environ.get("WORLD_SIZE", "1"))
         self._state = None
         if self.count > 1:
@@ -35,6 +37,10 @@ class Processes:
             self._state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
             device = str(self._state.device)
         self.device = _usable(device)
+        if self.device == "cpu":
+            import torch
+
+            torch.set_num_threads(threads)
 
     @property
     def is_main(self) -> bool:

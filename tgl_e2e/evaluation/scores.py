@@ -120,7 +120,7 @@ def score_expression(
         chance=chance,
         moments=[[int(start), int(end)] for start, end in segmentation.moments],
         truth=windows_of_truth,
-        windows=relevance_windows(relevance, frames),
+        windows=[[*w[:2], round(w[2], 6)] for w in relevance_windows(relevance, frames)],
         relevance=[round(float(r), 4) for r in relevance],
         intersection=intersection if j else None,
         union=union if j else None,

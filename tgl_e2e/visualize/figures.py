@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tgl_e2e.visualize.grid import GridRow, compose, panel
+from tgl_e2e.visualize.overlay import load_font
 from tgl_e2e.visualize.samples import EvaluationFolder, Sample, telling_frames
 
 if TYPE_CHECKING:
@@ -123,14 +124,11 @@ def _titled(sample: Sample, picture: np.ndarray) -> np.ndarray:
     """A picture with its score below it."""
     strip = np.full((24, picture.shape[1], 3), 255, np.uint8)
     image = Image.fromarray(np.concatenate([picture, strip]))
-    from PIL import ImageDraw
-
-    from tgl_e2e.visualize.overlay import _font
-
     text = f"{sample.row['J&F']:.0f}: {sample.expression.text}"
-    while len(text) > 1 and _font(12).getlength(text) > picture.shape[1]:
+    while len(text) > 1 and load_font(12).getlength(text) > picture.shape[1]:
         text = text[:-2] + "…"
-    ImageDraw.Draw(image).text((0, picture.shape[0] + 4), text, font=_font(12), fill=(60, 60, 66))
+    below = (0, picture.shape[0] + 4)
+    ImageDraw.Draw(image).text(below, text, font=load_font(12), fill=(60, 60, 66))
     return np.asarray(image)
 
 

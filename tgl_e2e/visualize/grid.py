@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tgl_e2e.visualize.overlay import _font, _shrunk, colour
+from tgl_e2e.visualize.overlay import colour, load_font, shrunk
 
 PREDICTED, LIT = colour(1), colour(0)  # edge of a predicted mask; bar of an M+ frame
 _PAPER, _INK, _SOFT = (255, 255, 255), (38, 38, 44), (105, 105, 115)
@@ -45,7 +45,7 @@ def panel(
         mask = _resized(predicted, size)
         grey = out[~mask].mean(axis=-1, keepdims=True)
         out[~mask] = 0.22 * out[~mask] + 0.16 * grey
-        out[mask & ~_shrunk(mask, 2)] = PREDICTED
+        out[mask & ~shrunk(mask, 2)] = PREDICTED
     if truth is not None:
         mask = _resized(truth, size)
         out[_grown(mask, 3) & ~mask] = (0, 0, 0)
@@ -56,7 +56,7 @@ def panel(
 
 
 def _grown(mask: np.ndarray, steps: int) -> np.ndarray:
-    return ~_shrunk(~mask, steps)
+    return ~shrunk(~mask, steps)
 
 
 def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -87,16 +87,16 @@ def compose(
     draw = ImageDraw.Draw(canvas)
     y = _MARGIN - 4
     for line in title_lines:
-        draw.text((_MARGIN, y), line, font=_font(_TITLE), fill=_INK)
+        draw.text((_MARGIN, y), line, font=load_font(_TITLE), fill=_INK)
         y += 28
     for line in note_lines:
-        draw.text((_MARGIN, y), line, font=_font(_SMALL), fill=_SOFT)
+        draw.text((_MARGIN, y), line, font=load_font(_SMALL), fill=_SOFT)
         y += 18
     left = _MARGIN + caption_width
     for i, lines in enumerate(head_lines):
         for k, line in enumerate(lines):
             x = left + i * (cell_width + _GAP)
-            draw.text((x, top + 18 * k - 2), line, font=_font(_SMALL), fill=_INK)
+            draw.text((x, top + 18 * k - 2), line, font=load_font(_SMALL), fill=_INK)
     for r, row in enumerate(rows):
         y = below_heads + r * (cell_height + _GAP)
         for i, picture in enumerate(row.pictures):
@@ -114,13 +114,13 @@ def _caption(
         for line in _wrapped(text, size, width + _MARGIN):
             if y + size > top + height:
                 return
-            draw.text((_MARGIN, y), line, font=_font(size), fill=ink)
+            draw.text((_MARGIN, y), line, font=load_font(size), fill=ink)
             y += size + 5
 
 
 def _wrapped(text: str, size: int, width: int) -> list[str]:
     """Lines that fit between the margins of a picture of this width."""
-    font, lines = _font(size), []
+    font, lines = load_font(size), []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and font.getlength(longer) <= width - 2 * _MARGIN:

@@ -76,13 +76,13 @@ def _draw_mask(out: np.ndarray, mask: np.ndarray, rgb: tuple[int, int, int]) -> 
     part, mask = out[box], mask[box]
     part[mask] = np.round(part[mask] * (1 - _FILL) + np.array(rgb) * _FILL)
     # A contour in the mask's colour, with a light one around it: seen on every background.
-    inner = mask & ~_shrunk(mask, width)
-    outer = ~mask & ~_shrunk(~mask, max(1, width // 2))
+    inner = mask & ~shrunk(mask, width)
+    outer = ~mask & ~shrunk(~mask, max(1, width // 2))
     part[inner] = rgb
     part[outer] = np.round(part[outer] * 0.25 + 255 * 0.75)
 
 
-def _shrunk(mask: np.ndarray, steps: int) -> np.ndarray:
+def shrunk(mask: np.ndarray, steps: int) -> np.ndarray:
     """The mask without its outermost `steps` pixels; the picture's own edge is no contour."""
     for _ in range(steps):
         padded = np.pad(mask, 1, constant_values=True)
@@ -112,7 +112,7 @@ def _labels(texts: tuple[str, ...], lit: tuple[bool, ...], size: tuple[int, int]
     height, width = size
     font_size = max(8, min(round(height / 26), round(width / 30), 40))
     scale = 1 if font_size >= 16 else 2  # small letters are drawn twice as large, then reduced
-    font = _font(font_size * scale)
+    font = load_font(font_size * scale)
     pad, gap = scale * max(3, font_size // 3), scale * max(1, font_size // 6)
     line = round(font_size * scale * 1.25)
     canvas = Image.new("RGBA", (width * scale, height * scale))
@@ -157,7 +157,7 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
     # matplotlib brings DejaVu Sans, which has far more alphabets than pillow's own font.
     import matplotlib
 
