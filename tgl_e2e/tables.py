@@ -56,6 +56,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
                      help="gets a folder SPLIT/MODE for each evaluation")  # fmt: skip
     run.add_argument("--processes", type=int, default=1, metavar="N", help="default: 1")
     run.add_argument("--max-videos", type=int, metavar="N", help="only the first N videos")
+    run.add_argument("--always-target", action="store_true",
+                     help="as of tgl_e2e.evaluate: for MeViS v1, where all have one")  # fmt: skip
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     show = actions.add_parser("show", help="print the tables")
     show.set_defaults(action=show_tables)
@@ -79,6 +81,8 @@ def run_modes(args: argparse.Namespace) -> int:
                "--device", args.device, "--no-masks"]  # fmt: skip
     if args.max_videos is not None:
         options += ["--max-videos", str(args.max_videos)]
+    if args.always_target:
+        options.append("--always-target")
     for split in args.splits:
         for moments in args.moments:
             output = args.output / split / folder_name(moments)
