@@ -1,333 +1,327 @@
 """Trains TGL under Accelerate.
 
-    accelerate launch train.py --config tiny --stage dense --output runs/dense
-    accelerate launch train.py --config tiny --stage image --init runs/dense --output runs/image
-    accelerate launch train.py --config tiny --stage align --init runs/image --output runs/align
-    accelerate launch train.py --config tiny --stage video --init runs/align --output runs/video
+    accelerate launch train.py --config tiny
+    accelerate launch train.py --config hiera-b --stage video --init runs/image root=data/mevis
 
-Values of the stage are overridden as KEY=VALUE (lr=1e-4 batch_size=8), values of the network with
-the prefix "model." (model.memory.bank=all). --output then holds the network as save_pretrained
-writes it, and state/ to go on from with --resume.
+Without --stage every stage of the preset's recipe runs, each from the network of the one before.
+Values of a stage are overridden as KEY=VALUE or --KEY VALUE (lr=1e-4, --batch_size 8), values of
+the network with the prefix "model." (model.memory.bank=all). --output then holds the network as
+save_pretrained writes it, log.jsonl with a line per step, and state/ to go on from with --resume.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
+import ctypes
 import json
 import logging
 import math
 import os
-import shutil
 import signal
 import sys
+import time
 from collections import defaultdict
-from pathlib import Path
+
+LOGGER = logging.getLogger("train")
+# Values that a resumed run may change: they do not change what is learned.
+FREE = {"steps", "workers", "eval_every", "eval_clips", "save_every", "tracker", "best",
+        "checkpointing", "compile"}
 
 
-def parse_arguments() -> argparse.Namespace:
-    from tgl_e2e.config import TGLConfig, preset_names
-    from tgl_e2e.train_config import STAGES, TrainConfig, describe
+def main() -> int:
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    values = ["values of a stage (the preset's come before these defaults):",
-              *describe(TrainConfig), "values of the network:", *describe(TGLConfig, "model.")]
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog="\n".join(values),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", required=True, help=f"preset: {', '.join(preset_names())}")
-    parser.add_argument("--stage", required=True, choices=STAGES)
-    parser.add_argument("--output", required=True, type=Path, help="folder of this run")
-    parser.add_argument("--init", type=Path, help="folder of the run (or network) to start from")
-    parser.add_argument("--resume", action="store_true", help="go on from --output's last state")
-    parser.add_argument("--mixed-precision", default=None, choices=("no", "bf16", "fp16"),
-                        help="default: what accelerate is configured for")
-    parser.add_argument("values", nargs="*", metavar="KEY=VALUE", help="overrides")
-    return parser.parse_args()
-
-
-def main() -> None:
-    arguments = parse_arguments()
     from tgl_e2e.errors import InputError
+    from tgl_e2e.train_arguments import legs, parse_arguments
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for chatty in ("accelerate", "httpx", "torch.distributed"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        train(arguments)
+        arguments = parse_arguments(__doc__)
+        stop = StopSignal()
+        for leg in legs(arguments):
+            with logging_redirect_tqdm():
+                if not train(leg, arguments, stop):
+                    break
     except InputError as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        # One from a loader's worker comes with the worker's traceback in front.
+        line = str(error).strip().splitlines()[-1].removeprefix("tgl_e2e.errors.InputError: ")
+        print(f"train.py: error: {line}", file=sys.stderr)
+        return 2
+    return 0
 
 
-def train(arguments: argparse.Namespace) -> None:
+def train(leg, arguments, stop: StopSignal) -> bool:
+    """One stage; whether it came to its end."""
     import numpy as np
     import torch
     from accelerate import Accelerator
     from accelerate.utils import set_seed
-    from torch.utils.data import DataLoader, Subset
+    from torch.utils.data import DataLoader
     from tqdm import tqdm
 
-    from tgl_e2e.data.motion import MotionClips, collate
+    from tgl_e2e.data.clips import collate
     from tgl_e2e.errors import InputError
-    from tgl_e2e.training import TrainingModule, clip_options
+    from tgl_e2e.run_folder import RunFolder
+    from tgl_e2e.training import TrainingModule, build_model, clip_options
+    from tgl_e2e.training_data import training_clips, validation_clips
+    from tgl_e2e.validation import Validation
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logger = logging.getLogger("train")
-    config, model_config = resolve_configs(arguments)
+    config = leg.train
+    if os.environ.get("RANK", "0") != "0":
+        LOGGER.setLevel(logging.WARNING)  # once is enough
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         gradient_accumulation_steps=config.accumulation,
-        log_with="tensorboard", project_dir=str(arguments.output),
+        log_with=tracker_of(config.tracker), project_dir=str(leg.output),
     )
-    share = accelerator.num_processes * config.accumulation
-    if config.batch_size % share:
-        raise InputError(f"batch_size {config.batch_size} cannot be divided by {share} "
-                         f"(processes x accumulation); use a multiple of {share}")
-    state = arguments.output / "state"
-    if arguments.output.exists() and any(arguments.output.iterdir()) and not arguments.resume:
-        raise InputError(f"{arguments.output} is not empty; give --resume or another --output")
-    set_seed(config.seed)  # the same weights on every process
-    module = TrainingModule(build_model(arguments, model_config), arguments.stage, config)
-    set_seed(config.seed, device_specific=True)  # but not the same dropout
-    if arguments.init and module.head is not None and (arguments.init / "dense.pt").is_file():
-        module.head.load_state_dict(torch.load(arguments.init / "dense.pt", weights_only=True))
+    micro_batch = divide_batch(config, accelerator.num_processes)
+    resolved = {"stage": leg.stage, "init": None if leg.init is None else str(leg.init),
+                "train": config.to_dict(), "model": leg.model.to_dict()}
+    folder = RunFolder(leg.output, accelerator)
+    if arguments.resume and folder.configured:
+        folder.check_same(resolved, FREE)
+    elif arguments.resume and arguments.stage is not None:  # of a recipe it may not have begun
+        raise InputError(f"{leg.output}: no run to resume; start it without --resume in an empty "
+                         "folder")
 
-    options = clip_options(config, model_config.vision.image_size, model_config.block)
-    clips = MotionClips(options, length=config.steps * config.batch_size, seed=config.seed)
-    loader = DataLoader(
-        clips, batch_size=config.batch_size // share, num_workers=config.workers,
-        collate_fn=collate, persistent_workers=config.workers > 0,
-        worker_init_fn=leave_signals_to_main,
-    )
+    # --- network and data ----------------------------------------------------------------------
+    set_seed(config.seed)  # the same weights on every process
+    module = TrainingModule(build_model(leg.model, leg.init), leg.stage, config)
+    if leg.init is not None:
+        module.load_head(leg.init)
+    elif leg.stage == "video":
+        LOGGER.warning("no --init: the paper starts this stage from the image stage's network")
+    if config.compile:
+        compile_trunk(module.model)
+    options = clip_options(config, leg.model.vision.image_size, leg.model.block)
+    clips, steps = training_clips(config, options)
+    fixed = validation_clips(config, options)
+    validation = None if fixed is None else Validation(fixed, micro_batch, accelerator)
     trained = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98), foreach=True
+        trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, config.beta2),
+        foreach=True,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(step, config.warmup, config.steps)
+    module, optimizer = accelerator.prepare(module, optimizer)
+
+    # --- where to begin ------------------------------------------------------------------------
+    folder.open(resume=arguments.resume)
+    done, best = 0, -math.inf
+    if arguments.resume and folder.progress is not None:  # else killed before the first state
+        progress = folder.load_state()
+        done, best = progress["step"], progress["best"]
+    last = min(steps, arguments.max_steps or steps)
+    if done >= last:
+        LOGGER.info("%s: already at step %d of %d", leg.stage, done, last)
+        folder.write_network(module, resolved)  # the run may have been killed just before that
+        folder.close()
+        return True
+    folder.cut_log(done)
+    folder.write_configuration(resolved)
+    accelerator.init_trackers("tracker")
+    loader = DataLoader(
+        # From the first clip that is still to come: each is made from its number alone.
+        clips, sampler=range(done * config.batch_size, last * config.batch_size),
+        batch_size=micro_batch, num_workers=config.workers, collate_fn=collate,
+        worker_init_fn=leave_signals_to_main, pin_memory=accelerator.device.type == "cuda",
+        generator=torch.Generator(),  # its own: the network's stays as it is
     )
-    module, optimizer, loader = accelerator.prepare(module, optimizer, loader)
-    done = 0
-    if arguments.resume:
-        check_same_run(arguments, config, model_config)
-        if not state.exists() and state.with_name("state.old").exists():
-            state = state.with_name("state.old")  # killed between two renames
-        if not (state / "progress.json").is_file():
-            raise InputError(f"{arguments.output}: no state to resume from; start it without "
-                             "--resume in an empty folder")
-        accelerator.load_state(str(state))
-        progress = json.loads((state / "progress.json").read_text())
-        state = arguments.output / "state"
-        done = progress["step"]
-        schedule.load_state_dict(progress["schedule"])
-        loader = accelerator.skip_first_batches(loader, done * config.accumulation)
+    loader = accelerator.prepare_data_loader(loader)
+    LOGGER.info("%s: %d trained parameters, steps %d to %d of %d, %d clips x %d frames (%d at once "
+                "on each of %d processes), %s on %s", leg.stage, sum(p.numel() for p in trained),
+                done, last, steps, config.batch_size, config.num_frames, micro_batch,
+                accelerator.num_processes, accelerator.mixed_precision, accelerator.device)
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    if accelerator.is_main_process:
-        resolved = {"stage": arguments.stage, "train": config.to_dict(),
-                    "model": model_config.to_dict()}
-        (arguments.output / "run.json").write_text(json.dumps(resolved, indent=2) + "\n")
-        accelerator.init_trackers("tensorboard")
-    logger.info("%s: %d trained parameters, %d steps of %d clips x %d frames, %s on %s",
-                arguments.stage, sum(p.numel() for p in trained), config.steps,
-                config.batch_size, config.num_frames, accelerator.mixed_precision,
-                accelerator.device)
-    # Always the same clips, of level easy: figures of different runs can be compared.
-    plain = dataclasses.replace(options, full_share=0.0)
-    validation = Subset(MotionClips(plain, config.eval_clips, seed=1000, split="valid_u"),
-                        range(config.eval_clips))
-    validation = DataLoader(validation, batch_size=config.batch_size, collate_fn=collate)
-
-    stop = StopSignal()
-    bar = tqdm(total=config.steps, initial=done, disable=not accelerator.is_local_main_process,
-               mininterval=5, desc=arguments.stage)
+    # --- the loop ------------------------------------------------------------------------------
+    micro = done * config.accumulation
     recent: dict[str, list[torch.Tensor]] = defaultdict(list)
-    micro = done * config.accumulation  # batches so far: what is drawn depends on it alone
+    names: list[list[str]] = []  # of the samples of this step, for an error
     module.train()
-    for batch in loader:
-        draw = np.random.default_rng([config.seed, micro]).random()
-        micro += 1
-        remember = draw < config.remember_target
-        with accelerator.accumulate(module):
-            with accelerator.autocast():
-                losses, _ = module(batch, remember)
-            if not torch.isfinite(losses["loss"]):
-                raise InputError(f"the loss is {losses['loss'].item()} at step {done}; the texts "
-                                 f"of that batch: {batch.texts}. Lower lr or use --mixed-precision "
-                                 "no; the last good state is kept")
-            accelerator.backward(losses["loss"])
-            if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(trained, config.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-        for name, value in losses.items():
-            recent[name].append(value.detach())
-        if not accelerator.sync_gradients:
-            continue
-        schedule.step()
-        done += 1
-        bar.update()
-        if done % config.log_every == 0:
-            means = {name: torch.stack(v).mean().item() for name, v in recent.items()}
-            recent.clear()
-            accelerator.log({**means, "lr": schedule.get_last_lr()[0]}, step=done)
-            bar.set_postfix_str(f"loss {means['loss']:.3f}")
-            append_line(arguments.output / "log.jsonl", {"step": done, **means}, accelerator)
-        if done % config.eval_every == 0 or done == config.steps:
-            report = validate(accelerator, module, validation, arguments.output, done)
-            logger.info("step %d %s", done, json.dumps(report))
-            append_line(arguments.output / "log.jsonl", {"step": done, "valid": report},
-                        accelerator)
-        stopping = stop.agreed(accelerator)
-        if done % config.save_every == 0 or done == config.steps or stopping:
-            save_state(accelerator, state, done, schedule.state_dict())
-        if done == config.steps or stopping:
-            break
-    bar.close()
-    if accelerator.is_main_process:
-        bare = accelerator.unwrap_model(module)
-        bare.model.save_pretrained(arguments.output)
-        if bare.head is not None:
-            torch.save(bare.head.state_dict(), arguments.output / "dense.pt")
-        logger.info("network written to %s", arguments.output)
-    if done < config.steps:
-        logger.info("stopped at step %d; go on with the same command and --resume", done)
+    begin, waited, asked = time.perf_counter(), 0.0, time.perf_counter()
+    bar = tqdm(total=last, initial=done, disable=not accelerator.is_local_main_process,
+               mininterval=2, desc=leg.stage, unit="step")
+    with bar:
+        for batch in loader:
+            waited += time.perf_counter() - asked
+            # Dropout is a pure function of seed, step and process too: a kill changes nothing.
+            draw = np.random.SeedSequence([config.seed, micro, accelerator.process_index])
+            torch.manual_seed(int(draw.generate_state(1, np.uint64)[0]))
+            micro += 1
+            names.append(batch.names)
+            with accelerator.accumulate(module):
+                with accelerator.autocast():
+                    losses, _ = module(batch)
+                accelerator.backward(losses["loss"])
+                for name, value in losses.items():
+                    recent[name].append(value.detach().float())
+                if not accelerator.sync_gradients:
+                    asked = time.perf_counter()
+                    continue
+                norm = accelerator.clip_grad_norm_(trained, config.clip_norm)
+                row, stopping = agree(accelerator, recent, norm, stop)
+                # Under fp16 an infinite gradient is how the scaler finds its scale.
+                if not math.isfinite(row["loss"] + (row["grad_norm"] if accelerator.scaler is None
+                                                    else 0.0)):
+                    raise not_finite(accelerator, row, done + 1, recent["loss"], names)
+                recent.clear()
+                names.clear()
+                for group in optimizer.param_groups:
+                    group["lr"] = config.lr * rate(config, done, steps)
+                optimizer.step()
+                optimizer.zero_grad()
+            done += 1
+            now = time.perf_counter()
+            row |= {"lr": optimizer.param_groups[0]["lr"],
+                    "samples/s": round(config.batch_size / (now - begin), 3),
+                    "data_wait": round(waited / (now - begin), 4)}
+            if accelerator.device.type == "cuda":
+                row["gpu_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+            begin, waited = now, 0.0
+            folder.append("log.jsonl", {"step": done, **row})
+            accelerator.log(row, step=done)
+            bar.update()
+            bar.set_postfix_str(shown(row), refresh=False)
+            if validation is not None and (done % config.eval_every == 0 or done == last):
+                picture = leg.output / "samples" / f"{done:06d}.png"
+                report = validation.run(module, picture if accelerator.is_main_process else None)
+                LOGGER.info("step %d %s", done, json.dumps(report))
+                folder.append("valid.jsonl", {"step": done, **report})
+                accelerator.log({f"valid/{name}": v for name, v in report.items()}, step=done)
+                show_picture(accelerator, picture, done)
+                score = report.get(config.best, -report["loss"])
+                if score > best:
+                    best = score
+                    folder.write_network(module, resolved, best=True)
+            if done % config.save_every == 0 or done == last or stopping:
+                folder.save_state({"step": done, "best": best})
+            if stopping:
+                break
+            asked = time.perf_counter()
+    folder.write_network(module, resolved)
+    LOGGER.info("network written to %s", leg.output)
+    if done < steps:
+        LOGGER.info("stopped at step %d of %d; go on with the same command and --resume", done,
+                    steps)
     accelerator.end_training()
+    folder.close()
+    accelerator.free_memory()
+    return done >= last
 
 
-def resolve_configs(arguments: argparse.Namespace):
-    """(TrainConfig, TGLConfig) from preset, --init's config.json and KEY=VALUE; the last wins."""
-    import yaml
-    from omegaconf import OmegaConf
-
-    from tgl_e2e.config import CONFIG_NAME, TGLConfig, from_dict
-    from tgl_e2e.errors import InputError
-    from tgl_e2e.train_config import TrainConfig
-
-    for value in arguments.values:
-        if "=" not in value:
-            raise InputError(f"{value!r} is not of the form KEY=VALUE")
-    given = OmegaConf.to_container(OmegaConf.from_dotlist(arguments.values))
-    changes = [v for v in arguments.values if v.startswith("model.")]
-    given.pop("model", None)
-    base = TrainConfig.from_preset(arguments.config, arguments.stage).to_dict()
-    if "cues" in given:
-        base["cues"] = {}
-    train_config = from_dict(
-        TrainConfig, OmegaConf.to_container(OmegaConf.merge(base, given)), "train")
-    model_config = TGLConfig.from_preset(arguments.config)
-    if arguments.init and (arguments.init / CONFIG_NAME).is_file():
-        model_config = TGLConfig.load(arguments.init)
-    for change in changes:
-        key, value = change.removeprefix("model.").split("=", 1)
-        model_config = model_config.with_values(**{key: yaml.safe_load(value)})
-    return train_config, model_config
+# --- one step -----------------------------------------------------------------------------------
 
 
-def check_same_run(arguments: argparse.Namespace, config, model_config) -> None:
-    """A resumed run must be the run that was stopped, but for its length and its reports."""
+def agree(accelerator, recent, norm, stop: StopSignal) -> tuple[dict[str, float], bool]:
+    """Means of the losses over accumulation and processes, and whether any process shall stop; in
+    one exchange, and the same on every process."""
+    import torch
+
+    names = list(recent)
+    values = torch.stack([torch.stack(recent[name]).mean() for name in names]
+                         + [torch.tensor(float(stop.requested), device=accelerator.device)])
+    *means, stopping = accelerator.reduce(values, "mean").tolist()
+    norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    return {**dict(zip(names, means, strict=True)), "grad_norm": norm}, stopping > 0
+
+
+def not_finite(accelerator, row, step: int, losses, names: list[list[str]]) -> Exception:
+    """The error that says which samples a run broke on; the same on every process."""
+    from accelerate.utils import gather_object
+
     from tgl_e2e.errors import InputError
 
-    path = arguments.output / "run.json"
-    if not path.is_file():
-        raise InputError(f"{arguments.output}: no run.json in it; nothing to resume")
-    before = json.loads(path.read_text())
-    now = json.loads(json.dumps({"stage": arguments.stage, "train": config.to_dict(),
-                                 "model": model_config.to_dict()}))
-    free = {"steps", "workers", "log_every", "eval_every", "eval_clips", "save_every"}
-    changed = [name for name in now["train"]
-               if name not in free and now["train"][name] != before["train"].get(name)]
-    changed += [name for name in ("stage", "model") if now[name] != before[name]]
-    if changed:
-        raise InputError(f"--resume: {', '.join(changed)} differ from the stopped run; give the "
-                         f"same values and --init as in {path}")
+    broken = [name for loss, group in zip(losses, names, strict=True)
+              if not loss.isfinite() for name in group]
+    found = gather_object(broken) or gather_object([name for group in names for name in group])
+    return InputError(
+        f"the loss is {row['loss']} and the norm of its gradient {row['grad_norm']} at step "
+        f"{step}; its samples: {'; '.join(found)}. Look at them, lower lr or use "
+        "--mixed-precision no; the last saved state is kept, and --resume goes on from it")
 
 
-def build_model(arguments: argparse.Namespace, model_config):
-    """A fresh network, or --init's weights under the configuration asked for."""
-    from tgl_e2e.errors import InputError
-    from tgl_e2e.model.tgl import TGL
-
-    if arguments.init is None:
-        return TGL(model_config)
-    model = TGL.from_pretrained(arguments.init)
-    if model.config == model_config:
-        return model
-    fresh = TGL(model_config, pretrained=False, tokenizer=arguments.init)
-    fresh.bases_from_config = model.bases_from_config
-    try:
-        # Modules that the new configuration switches on start afresh; none may be lost or reshaped.
-        missing, unexpected = fresh.load_state_dict(model.state_dict(), strict=False)
-    except RuntimeError as error:
-        raise InputError(f"--init {arguments.init}: its weights do not fit the values of model.* "
-                         f"({str(error).splitlines()[1].strip()})") from None
-    switched = ("adapters.0.temporal.", "adapters.1.temporal.", "adapters.2.temporal.",
-                "adapters.0.difference.", "adapters.1.difference.", "adapters.2.difference.",
-                "tam.pool.")
-    odd = [name for name in (*missing, *unexpected) if not name.startswith(switched)]
-    if odd:
-        raise InputError(f"--init {arguments.init}: its weights do not fit the values of model.* "
-                         f"(tensor {odd[0]!r})")
-    return fresh
-
-
-def learning_rate(step: int, warmup: int, steps: int) -> float:
-    """Factor of the learning rate: linear warm-up, cosine decay to 2 %."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+def rate(config, step: int, steps: int) -> float:
+    """Factor of the learning rate: linear warm-up, then the schedule."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    progress = min(1.0, (step - config.warmup) / max(1, steps - config.warmup))
+    if config.schedule == "constant":
+        return 1.0
+    if config.schedule == "linear":
+        return 1.0 - progress
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def validate(accelerator, module, loader, output: Path, step: int) -> dict[str, float]:
-    """Means over fixed clips, IoU also per cue; writes one sample picture."""
+def shown(row: dict[str, float]) -> str:
+    """What stands at the end of the progress bar."""
+    parts = [f"{name} {row[name]:.3g}" for name in ("loss", "dice", "focal", "tam") if name in row]
+    parts += [f"lr {row['lr']:.1e}", f"wait {row['data_wait']:.0%}"]
+    if "gpu_gb" in row:
+        parts.append(f"{row['gpu_gb']:.1f} GB")
+    return ", ".join(parts)
+
+
+# --- set-up -------------------------------------------------------------------------------------
+
+
+def divide_batch(config, processes: int) -> int:
+    """Clips of one forward pass, so that the effective batch is what was asked for."""
+    from tgl_e2e.errors import InputError
+
+    share = processes * config.accumulation
+    if config.batch_size % share == 0:
+        return config.batch_size // share
+    values = [n for n in range(1, config.batch_size + 1)
+              if config.batch_size % (processes * n) == 0]
+    fits = (f"with {processes} processes accumulation={', '.join(map(str, values))} works, or"
+            if values else "use")
+    raise InputError(f"batch_size {config.batch_size} cannot be divided by {processes} processes x "
+                     f"{config.accumulation} accumulation; {fits} a batch_size that is a multiple "
+                     f"of {share}")
+
+
+def tracker_of(name: str) -> list[str] | None:
+    """The tracker for Accelerate; InputError if it is not known or not installed."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    from tgl_e2e.errors import InputError
+
+    if name == "none":
+        return None
+    known = [str(tracker) for tracker in LOGGER_TYPE_TO_CLASS]
+    if name not in known:
+        raise InputError(f"tracker {name!r} is not known; use none or {', '.join(known)}")
+    if name not in [str(getattr(t, "value", t)) for t in get_available_trackers()]:
+        raise InputError(f"tracker {name!r} is not installed; pip install it, or use tracker=none")
+    return [name]
+
+
+def show_picture(accelerator, picture, step: int) -> None:
+    """A validation picture, for trackers that take images."""
+    import numpy as np
+    from PIL import Image
+
+    if not accelerator.is_main_process or not picture.is_file():
+        return
+    for tracker in accelerator.trackers:
+        if hasattr(tracker, "log_images"):
+            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+            tracker.log_images({"samples": np.asarray(Image.open(picture))[None]}, step=step,
+                               **layout)
+
+
+def compile_trunk(model) -> None:
+    """torch.compile where there is a compiler for it; without, a message and the plain trunk."""
     import torch
 
-    from tgl_e2e.training import clip_scores, draw_samples
-
-    module.eval()
-    values: dict[str, list[float]] = defaultdict(list)
-    for number, batch in enumerate(loader):
-        batch = batch.to(accelerator.device)
-        with torch.no_grad(), accelerator.autocast():
-            losses, result = module(batch)
-        values["loss"].append(losses["loss"].item())
-        if result is None:
-            for name, value in losses.items():
-                values[name].append(value.item())
-            continue
-        for row in clip_scores(result, batch):
-            values[f"iou/{row['cue']}"].append(row["iou"])
-            for name in ("iou", "iou_carried", "top1", "tam_accuracy"):
-                if name in row:
-                    values[name].append(row[name])
-        if number == 0 and accelerator.is_main_process:
-            (output / "samples").mkdir(exist_ok=True)
-            draw_samples(batch, result, output / "samples" / f"{step:06d}.png")
-    module.train()
-    return {name: round(sum(v) / len(v), 4) for name, v in sorted(values.items())}
-
-
-def append_line(path: Path, row: dict, accelerator) -> None:
-    if accelerator.is_main_process:
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-def save_state(accelerator, state: Path, step: int, schedule: dict) -> None:
-    """Everything that --resume needs, put in place of the previous state in one move."""
-    fresh, old = state.with_name("state.partial"), state.with_name("state.old")
-    if accelerator.is_main_process:
-        shutil.rmtree(fresh, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(fresh))
-    accelerator.wait_for_everyone()  # every process has written its part before it is renamed
-    if accelerator.is_main_process:
-        (fresh / "progress.json").write_text(json.dumps({"step": step, "schedule": schedule}))
-        shutil.rmtree(old, ignore_errors=True)
-        if state.exists():
-            os.replace(state, old)
-        os.replace(fresh, state)
-        shutil.rmtree(old, ignore_errors=True)
-    accelerator.wait_for_everyone()
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device="cuda" if torch.cuda.is_available()
+                                                   else "cpu"))
+    except Exception as error:  # as many types as there are backends
+        LOGGER.warning("compile=true: not to be had here (%s); the trunk runs as it is",
+                       str(error).strip().splitlines()[0])
+        return
+    model.vision.compile_trunk()
 
 
 def leave_signals_to_main(worker: int) -> None:
@@ -337,25 +331,20 @@ def leave_signals_to_main(worker: int) -> None:
 
 
 class StopSignal:
-    """SIGTERM and Ctrl-C ask for a stop after the current step."""
+    """SIGTERM and Ctrl-C ask for a stop after the current step, and so does the launcher's end: a
+    run whose launcher was killed would go on unseen otherwise."""
 
     def __init__(self) -> None:
         self.requested = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._request)
-
-    def agreed(self, accelerator) -> bool:
-        """Whether any process was asked to stop; all processes get the same answer."""
-        if accelerator.num_processes == 1:
-            return self.requested
-        import torch
-
-        asked = torch.tensor(float(self.requested), device=accelerator.device)
-        return bool(accelerator.reduce(asked, "sum") > 0)
+        if sys.platform == "linux" and "ACCELERATE_MIXED_PRECISION" in os.environ:
+            pr_set_pdeathsig = 1
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
 
     def _request(self, *_) -> None:
         self.requested = True
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

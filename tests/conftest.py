@@ -8,6 +8,12 @@ from torch import Tensor
 from tgl_e2e import TGL
 from tgl_e2e.data.synthetic import make_scene, render
 
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=3,
+                     help="how often the training test is killed while it saves its state")
+
+
 HIERA_SIZE = 256  # full width, a sixteenth of the tokens of 1024
 
 

@@ -229,8 +229,20 @@ def from_dict(cls: type, values: Any, where: str) -> Any:
             value = from_dict(default, value, f"{where}.{name}")
         elif isinstance(value, list):
             value = tuple(value)
+        _check_type(value, str(fields[name].type), f"{where}.{name}")
         arguments[name] = value
     try:
         return cls(**arguments)
     except TypeError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def _check_type(value: Any, annotation: str, where: str) -> None:
+    """Plain values alone: a word where a number belongs would only fail much later."""
+    accepted, called = {
+        "int": ((int,), "a whole number"), "float": ((int, float), "a number"),
+        "bool": ((bool,), "true or false"), "str": ((str,), "a word"),
+    }.get(annotation, ((object,), ""))
+    if not isinstance(value, accepted) or (isinstance(value, bool) and annotation in
+                                           ("int", "float")):
+        raise InputError(f"{where} is {value!r}; give {called}")

@@ -10,6 +10,9 @@ from tgl_e2e.config import from_dict, read_preset
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.trained import STAGES as STAGES  # one list for both, nothing heavy behind it
 
+EARLIER_STAGES = "stages"  # in the folder of a recipe's run: its stages but the last
+SCHEDULES = ("cosine", "linear", "constant")
+
 
 def _value(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
@@ -19,22 +22,34 @@ def _value(default: Any, text: str) -> Any:
 class TrainConfig:
     """One stage of training. Every value can be overridden on the command line: ``lr=1e-4``."""
 
-    steps: int = _value(1000, "optimizer steps")
+    dataset: str = _value("motion", "motion (rendered on the fly), mevis, ref-youtube-vos, "
+                          "refcoco, refcoco+, refcocog; several joined by commas")
+    root: str = _value("", "folder of the data set (not for motion)")
+    split: str = _value("train", "split to train on")
+    valid_split: str = _value("valid_u", "split to validate on; empty: no validation")
+    steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
+    epochs: float = _value(1.0, "passes over the expressions, where steps is 0")
     batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
     accumulation: int = _value(1, "backward passes per optimizer step")
     num_frames: int = _value(8, "T, frames of a clip; 1 in the image stage")
     static: bool = _value(False, "scenes in which nothing moves (image stage)")
     lr: float = _value(1e-4, "learning rate after warm-up")
-    warmup: int = _value(100, "steps of linear warm-up; cosine decay to 2 % afterwards")
-    weight_decay: float = _value(0.01, "AdamW's weight decay")
+    schedule: str = _value("cosine", "after warm-up: cosine (to 2 %), linear (to 0) or constant")
+    warmup: int = _value(100, "steps of linear warm-up")
+    weight_decay: float = _value(0.01, "AdamW's weight decay; at 0 it is Adam")
+    beta2: float = _value(0.98, "AdamW's second beta")
     clip_norm: float = _value(1.0, "gradients are clipped to this norm")
     seed: int = _value(0, "of weights and samples")
-    workers: int = _value(1, "processes that render clips")
+    workers: int = _value(1, "loader processes, per training process")
     full_share: float = _value(0.0, "share of clips at level full, the rest is easy")
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
     moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
     selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
-    remember_target: float = _value(0.0, "share of batches whose memory is written from true masks")
+    flip: float = _value(0.0, "share of recorded clips mirrored, left and right swapped in the "
+                         "text; never where that would be unsafe")
+    photometric: float = _value(0.0, "share of recorded clips changed in brightness and colour")
+    scale: float = _value(0.0, "share of recorded clips scaled")
+    remember_target: float = _value(0.0, "share of clips whose memory is written from true masks")
     cues: dict[str, float] = field(
         default_factory=lambda: {"mixed": 1.0},
         metadata={"help": "share of scenes built so that this cue is needed; mixed: no control"},
@@ -44,10 +59,23 @@ class TrainConfig:
     tam_weight: float = _value(1.0, "lambda_tam")
     presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
     dense_weight: float = _value(0.0, "weight of per-pixel classification (training from scratch)")
-    log_every: int = _value(20, "steps between log lines")
+    checkpointing: bool = _value(False, "recompute activations of trunk and memory attention in "
+                                 "the backward pass: less memory, about a third more time")
+    compile: bool = _value(False, "torch.compile the blocks of the trunk")
+    tracker: str = _value("tensorboard", "any tracker of Accelerate by its name; none: files only")
     eval_every: int = _value(250, "steps between validations and sample pictures")
     eval_clips: int = _value(96, "clips per validation")
+    best: str = _value("iou", "figure of the validation whose highest value is kept in best/ "
+                       "(the dense stage, which has no masks, keeps its lowest loss)")
     save_every: int = _value(250, "steps between resumable checkpoints")
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulation", "num_frames", "eval_every", "eval_clips",
+                     "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule is {self.schedule!r}; use {', '.join(SCHEDULES)}")
 
     @classmethod
     def from_preset(cls, name: str, stage: str) -> TrainConfig:

@@ -1,20 +1,24 @@
-"""The module that ``train.py`` hands to Accelerate, and what it reports of it."""
+"""The module that ``train.py`` hands to Accelerate: the network behind one stage's losses."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tgl_e2e.data.motion import ATTRIBUTES, ClipBatch, ClipOptions
+from tgl_e2e.config import TGLConfig
+from tgl_e2e.data.clips import ClipBatch, ClipOptions
+from tgl_e2e.data.motion import ATTRIBUTES
+from tgl_e2e.errors import InputError
 from tgl_e2e.losses import dense_loss, tgl_loss
+from tgl_e2e.model.checkpoint import save_checkpoint
 from tgl_e2e.model.dense import DenseHead
 from tgl_e2e.model.tgl import TGL, AdaptedClip, TGLOutput
 from tgl_e2e.train_config import TrainConfig
-from tgl_e2e.visualize import draw_overlay
+
+HEAD_NAME = "dense.safetensors"  # beside the network: the head that only training needs
 
 
 def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOptions:
@@ -23,7 +27,38 @@ def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOption
         num_frames=config.num_frames, block=block, size=image_size, static=config.static,
         full_share=config.full_share, uniform_share=config.uniform_share,
         moment_sampling=config.moment_sampling, selective=config.selective, cues=config.cues,
+        remember_target=config.remember_target, flip=config.flip,
+        photometric=config.photometric, scale=config.scale,
     )
+
+
+def build_model(config: TGLConfig, init: Path | None) -> TGL:
+    """A fresh network, or ``init``'s weights under the configuration asked for.
+
+    Raises:
+        InputError: there is no network in ``init``, or it does not fit.
+    """
+    if init is None:
+        return TGL(config)
+    model = TGL.from_pretrained(init)
+    if model.config == config:
+        return model
+    fresh = TGL(config, pretrained=False, tokenizer=init)
+    fresh.bases_from_config = model.bases_from_config
+    try:
+        # Modules that the new configuration switches on start afresh; none may be lost or reshaped.
+        missing, unexpected = fresh.load_state_dict(model.state_dict(), strict=False)
+    except RuntimeError as error:
+        raise InputError(f"--init {init}: its weights do not fit the values of model.* "
+                         f"({str(error).splitlines()[1].strip()})") from None
+    switched = ("temporal.", "difference.", "pool.")
+    odd = [name for name in (*missing, *unexpected)
+           if not name.startswith(("adapters.", "tam.")) or not any(f".{part}" in name
+                                                                    for part in switched)]
+    if odd:
+        raise InputError(f"--init {init}: its weights do not fit the values of model.* "
+                         f"(tensor {odd[0]!r})")
+    return fresh
 
 
 class TrainingModule(nn.Module):
@@ -40,15 +75,36 @@ class TrainingModule(nn.Module):
         self.stage = stage
         self.config = config
         self.head = DenseHead(model.vision.dim, ATTRIBUTES) if config.dense_weight > 0 else None
+        if stage == "dense" and self.head is None:
+            raise InputError("dense_weight is 0, but the dense stage trains for nothing else")
         model.set_stage(stage)
+        model.vision.checkpointing = config.checkpointing
 
-    def forward(
-        self, batch: ClipBatch, remember: bool = False
-    ) -> tuple[dict[str, Tensor], TGLOutput | None]:
+    def load_head(self, folder: Path) -> None:
+        """The dense head from where :meth:`save` left it, if it is there and wanted here."""
+        if self.head is not None and (folder / HEAD_NAME).is_file():
+            self.head.load_state_dict(load_file(str(folder / HEAD_NAME)))
+
+    def save(self, folder: Path, state: dict[str, Tensor] | None = None) -> None:
+        """The network as ``save_pretrained`` writes it, and the dense head beside it.
+
+        Args:
+            state: all weights of this module, where it holds only shards of them itself.
+        """
+        own = None if state is None else _part(state, "model.")
+        save_checkpoint(self.model, folder, None, None, own)
+        if self.head is not None:
+            head = self.head.state_dict() if state is None else _part(state, "head.")
+            partial = folder / (HEAD_NAME + ".partial")
+            save_file({name: value.cpu().contiguous() for name, value in head.items()},
+                      str(partial))
+            partial.chmod(0o644)  # safetensors writes for the owner alone
+            os.replace(partial, folder / HEAD_NAME)
+
+    def forward(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput | None]:
         """
         Args:
             batch: B clips of T frames.
-            remember: write memory from the true masks.
 
         Returns:
             Scalar losses (``loss`` is what is minimised), and the network's output (None in the
@@ -59,9 +115,10 @@ class TrainingModule(nn.Module):
             return self._dense(self.model.extract_plain(prefix), batch.labels), None
         if self.stage == "align":
             return self._align(batch)
+        teach = self.training and self.config.remember_target > 0
         output = self.model(
             batch.frames, batch.texts, batch.relevant, batch.positions,
-            batch.target if remember else None,
+            batch.target if teach else None, batch.remember if teach else None,
         )
         losses = tgl_loss(
             output.masks, output.presence, output.relevance, batch.target, batch.relevant,
@@ -74,14 +131,13 @@ class TrainingModule(nn.Module):
         prediction, language, adapted = self.model.ground(
             batch.frames, batch.texts, batch.relevant, batch.positions
         )
-        losses = tgl_loss(
-            prediction.masks[:, None], prediction.presence[:, None], adapted.relevance,
-            batch.target[language][:, None], batch.relevant, **self._weights(),
-        )
         masks = prediction.masks.new_full((*language.shape, *prediction.masks.shape[1:]), -1.0)
         presence = prediction.presence.new_full(language.shape, -1.0)
-        masks[language] = prediction.masks.detach()
-        presence[language] = prediction.presence.detach()
+        masks[language], presence[language] = prediction.masks, prediction.presence
+        losses = tgl_loss(
+            masks, presence, adapted.relevance, batch.target, batch.relevant, language,
+            **self._weights(),
+        )
         output = TGLOutput(masks, presence, adapted.relevance, adapted)
         return self._with_dense(losses, adapted, batch), output
 
@@ -103,47 +159,9 @@ class TrainingModule(nn.Module):
         logits = self.head(features)
         if self.stage in ("dense", "image"):
             logits.pop("motion")  # one frame shows no motion
-        return dense_loss(logits, {name: labels[name].flatten(0, 1) for name in logits})
+        return dense_loss(logits, {name: labels[name] for name in logits})
 
 
-@torch.no_grad()
-def clip_scores(output: TGLOutput, batch: ClipBatch) -> list[dict[str, float | str]]:
-    """Per clip: its cue, IoU over its M+ frames (over all where there is none), and whether the
-    TAM's best frame lies in M+; iou_carried is that of its M- frames."""
-    size = batch.target.shape[-2:]
-    masks = nn.functional.interpolate(output.masks, size=size, mode="bilinear") > 0
-    scores = []
-    for b, cue in enumerate(batch.cues):
-        lit = batch.relevant[b]
-        row: dict[str, float | str] = {"cue": cue}
-        for name, chosen in (("iou", lit if lit.any() else ~lit), ("iou_carried", ~lit)):
-            if not chosen.any() or (name == "iou_carried" and not lit.any()):
-                continue
-            overlap = (masks[b, chosen] & batch.target[b, chosen]).sum().item()
-            union = (masks[b, chosen] | batch.target[b, chosen]).sum().item()
-            row[name] = overlap / union if union else 1.0
-        if output.relevance is not None:
-            guessed = output.relevance[b] > 0
-            row["tam_accuracy"] = (guessed == batch.relevant[b]).float().mean().item()
-            if batch.relevant[b].any():
-                row["top1"] = float(batch.relevant[b, output.relevance[b].argmax()])
-        scores.append(row)
-    return scores
-
-
-def draw_samples(batch: ClipBatch, output: TGLOutput, path: Path, clips: int = 6) -> None:
-    """One picture: for each of a few clips the true masks above the predicted ones, M+ marked."""
-    size = batch.target.shape[-2:]
-    masks = nn.functional.interpolate(output.masks.float(), size=size, mode="bilinear") > 0
-    guessed = batch.relevant if output.relevance is None else output.relevance > 0
-    rows = []
-    for b in range(min(clips, len(batch.texts))):
-        frames = batch.frames[b].permute(0, 2, 3, 1).cpu().numpy()
-        for shown, relevant, text in ((batch.target[b], batch.relevant[b], batch.texts[b]),
-                                      (masks[b], guessed[b], "predicted")):
-            rows.append(np.concatenate([
-                draw_overlay(frame, mask[None].cpu().numpy(), lit[None].cpu().numpy(),
-                             [text] if t == 0 else None)
-                for t, (frame, mask, lit) in enumerate(zip(frames, shown, relevant, strict=True))
-            ], axis=1))
-    Image.fromarray(np.concatenate(rows)).save(path)
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items()
+            if name.startswith(prefix)}

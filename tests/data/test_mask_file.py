@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -78,3 +79,20 @@ def test_a_mask_that_is_none_is_named_when_it_is_read(tmp_path, mask):
     path.write_text(f'{{"1": [{mask}]}}')
     with pytest.raises(InputError, match=r"mask_dict\.json: byte 7: not a COCO RLE"):
         MaskFile(path).rle(0)
+
+
+def test_masks_stay_in_their_file(tmp_path):
+    """Else every loader worker has its own copy of several hundred MB."""
+    track = random_tracks(3, count=40)
+    masks = [mask for masks in track.values() for mask in masks]
+    path = tmp_path / "mask_dict.json"
+    path.write_text(json.dumps({str(n): masks for n in range(100)}))
+    tracemalloc.start()
+    try:
+        file = MaskFile(path)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(list(file)) == 100 and file.rle(99 * len(masks)) == masks[0]
+    assert path.stat().st_size > 5e6 and kept < 0.05 * path.stat().st_size
+    assert peak < 0.1 * path.stat().st_size

@@ -205,6 +205,17 @@ def test_records_travel_to_worker_processes(root):
     assert (copy.expressions[1].mask(1) == video.expressions[1].mask(1)).all()
 
 
+@pytest.mark.parametrize(
+    "rle", [{"size": [4, 5], "counts": "35<"}, {"size": [12, 20], "counts": "zzz"}]
+)
+def test_masks_that_do_not_fit_are_named(root, rle):
+    edit(root, "mask_dict.json", lambda c: c["11"].__setitem__(1, rle))
+    one, two, *_ = read_mevis(root, "valid_u").videos[0].expressions
+    assert one.mask(1).any() and two.mask(0).any()
+    with pytest.raises(InputError, match=r"00001\.jpg is damaged: (size|counts)"):
+        two.mask(1)
+
+
 def drop_annotation(content):
     del content["11"]
 

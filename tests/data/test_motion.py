@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tgl_e2e.data.motion import ClipOptions, MotionClips, collate, draw_clip
+from tgl_e2e.data.clips import ClipOptions, collate
+from tgl_e2e.data.motion import MotionClips, draw_clip
 from tgl_e2e.data.synthetic import COLOURS, MOTIONS, SHAPES, make_scene, render
 
 OPTIONS = ClipOptions(uniform_share=0.5, full_share=0.3, cues={"mixed": 0.5, "motion": 0.5})

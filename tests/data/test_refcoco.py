@@ -43,7 +43,23 @@ def test_polygons_lists_and_strings_become_masks(tmp_path):
 def test_an_object_in_several_sentences_is_kept_once(tmp_path):
     first, _ = read_dataset("refcoco", write_refcoco(tmp_path), "train").videos
     one, again, _ = (e.masks for e in first.expressions)
-    assert one.tracks == again.tracks and one.shapes is again.shapes
+    assert one.tracks == again.tracks and one.store is again.store
+
+
+def test_file_names_may_have_a_folder(tmp_path):
+    root = write_refcoco(tmp_path)
+    (root / "train2014").rename(root / "pictures")
+    (root / "train2014").mkdir()
+    (root / "pictures").rename(root / "train2014" / "part")
+    path = root / "refcoco" / "instances_refcoco_val.json"
+
+    def change(content):
+        for image in content["images"]:
+            image["file_name"] = "part/" + image["file_name"]
+
+    edit_json(path, change)
+    first, _ = read_dataset("refcoco", root, "val").videos
+    assert first.name == "part/COCO_train2014_000000000001" and first.size() == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +68,8 @@ def test_an_object_in_several_sentences_is_kept_once(tmp_path):
         ([], "neither polygons nor RLE"),
         ([[1, 2, 3, 4]], "three or more x, y"),
         ([["a", 1, 2, 3, 4, 5]], "three or more x, y"),
+        ([[0, 0, 1e9, 0, 1e9, 1e9]], "far outside"),
+        ([[0, 0, float("nan"), 0, 5, 5]], "far outside"),
         ({"size": [3, 4], "counts": "abc"}, r"size \[3, 4\] for 12 x 20"),
         ({"size": [12, 20]}, "without counts"),
     ],

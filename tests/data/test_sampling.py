@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tgl_e2e.data.sampling import (
-    choose_stretch,
-    sample_clip,
-    sample_in_stretch,
-    select_objects,
-    union_target,
-)
+from tgl_e2e.data.sampling import choose_stretch, sample_in_stretch, select_objects
+
+
+def sample_clip(relevant, num_frames, block, rng, moment_sampling=True) -> np.ndarray:
+    """A clip as training draws it: a stretch, then its frames."""
+    stretch = choose_stretch(relevant, block, rng, moment_sampling)
+    return sample_in_stretch(relevant, stretch, num_frames, rng, moment_sampling)
 
 
 def random_relevant(rng: np.random.Generator) -> np.ndarray:
@@ -23,42 +23,42 @@ def random_relevant(rng: np.random.Generator) -> np.ndarray:
     return relevant
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_clip_properties(seed):
-    rng = np.random.default_rng(seed)
-    relevant = random_relevant(rng)
-    num_frames, block = int(rng.integers(1, 13)), int(rng.integers(1, 65))
-    clip = sample_clip(relevant, num_frames, block, rng)
-    assert clip.shape == (num_frames,) and np.issubdtype(clip.dtype, np.integer)
-    assert (np.diff(clip) >= 0).all()
-    assert clip[0] >= 0 and clip[-1] < relevant.size
-    assert clip[-1] - clip[0] < block
-    stretch = min(block, relevant.size)
-    if stretch >= num_frames:
-        assert np.unique(clip).size == num_frames
-    else:
-        assert np.unique(clip).size == stretch
-    if relevant.any():
-        assert relevant[clip].any()
+def test_clip_properties():
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        relevant = random_relevant(rng)
+        num_frames, block = int(rng.integers(1, 13)), int(rng.integers(1, 65))
+        clip = sample_clip(relevant, num_frames, block, rng)
+        assert clip.shape == (num_frames,) and np.issubdtype(clip.dtype, np.integer)
+        assert (np.diff(clip) >= 0).all()
+        assert clip[0] >= 0 and clip[-1] < relevant.size
+        assert clip[-1] - clip[0] < block
+        stretch = min(block, relevant.size)
+        if stretch >= num_frames:
+            assert np.unique(clip).size == num_frames
+        else:
+            assert np.unique(clip).size == stretch
+        if relevant.any():
+            assert relevant[clip].any()
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_half_comes_from_the_moment(seed):
-    rng = np.random.default_rng(seed)
-    relevant = random_relevant(rng)
-    num_frames = int(rng.integers(1, 13))
-    block = int(rng.integers(1, 65))
-    start, end = choose_stretch(relevant, block, rng)
-    assert end - start == min(block, relevant.size)
-    available = int(relevant[start:end].sum())
-    assert available >= 1 or not relevant.any()
-    clip = sample_in_stretch(relevant, (start, end), num_frames, rng)
-    assert start <= clip[0] and clip[-1] < end
-    half = -(-num_frames // 2)
-    if end - start >= num_frames:
-        assert relevant[clip].sum() >= min(half, available)
-    elif available:  # too short for the clip: moments repeat until they make up half of it
-        assert relevant[clip].sum() >= min(half, available + num_frames - (end - start))
+def test_half_comes_from_the_moment():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        relevant = random_relevant(rng)
+        num_frames = int(rng.integers(1, 13))
+        block = int(rng.integers(1, 65))
+        start, end = choose_stretch(relevant, block, rng)
+        assert end - start == min(block, relevant.size)
+        available = int(relevant[start:end].sum())
+        assert available >= 1 or not relevant.any()
+        clip = sample_in_stretch(relevant, (start, end), num_frames, rng)
+        assert start <= clip[0] and clip[-1] < end
+        half = -(-num_frames // 2)
+        if end - start >= num_frames:
+            assert relevant[clip].sum() >= min(half, available)
+        elif available:  # too short for the clip: moments repeat until they make up half of it
+            assert relevant[clip].sum() >= min(half, available + num_frames - (end - start))
 
 
 def test_every_frame_and_every_offset_can_come():
@@ -72,10 +72,35 @@ def test_every_frame_and_every_offset_can_come():
     assert not seen[:3].any() and not seen[37:].any()
 
 
-def test_rest_of_the_clip_may_be_relevant_too():
-    relevant = np.ones(30, dtype=bool)
-    clip = sample_clip(relevant, 8, 64, np.random.default_rng(0))
-    assert np.unique(clip).size == 8
+def test_the_rest_comes_from_anywhere():
+    """Half of 8 frames is drawn evenly from M+, the rest evenly from all that is left."""
+    relevant = np.zeros(40, dtype=bool)
+    relevant[10:20] = True
+    rng = np.random.default_rng(0)
+    seen = np.zeros(40)
+    for _ in range(3000):
+        seen[sample_in_stretch(relevant, (0, 40), 8, rng)] += 1 / 3000
+    # 4 of the 10 in M+, then 4 of the other 36, of which 6 lie in M+ too.
+    assert np.allclose(seen[relevant], 0.4 + 0.6 * 4 / 36, atol=0.05)
+    assert np.allclose(seen[~relevant], 4 / 36, atol=0.03)
+
+
+def test_a_video_that_is_all_moment():
+    rng = np.random.default_rng(0)
+    for length in (1, 5, 8, 30, 100):
+        for _ in range(50):
+            clip = sample_clip(np.ones(length, dtype=bool), 8, 64, rng)
+            assert np.unique(clip).size == min(8, length)
+
+
+def test_videos_shorter_than_a_clip_show_every_frame():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        relevant = rng.random(rng.integers(1, 8)) < rng.random()
+        clip = sample_clip(relevant, 8, 64, rng)
+        assert clip.size == 8 and set(clip.tolist()) == set(range(relevant.size))
+        if relevant.any():  # moments come again until they make up half of the clip
+            assert relevant[clip].sum() >= min(4, relevant.sum() + 8 - relevant.size)
 
 
 def test_single_frame_clip_is_a_moment_frame():
@@ -147,35 +172,34 @@ def test_select_objects_keeps_those_whose_moments_overlap():
     assert select_objects({}, [1, 2]) == []
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_an_object_survives_every_clip_drawn_from_the_moments(seed):
-    rng = np.random.default_rng(seed)
-    length = int(rng.integers(5, 100))
-    moments = {}
-    relevant = np.zeros(length, dtype=bool)
-    for obj in range(rng.integers(1, 4)):
-        start = int(rng.integers(length))
-        end = int(rng.integers(start, length))
-        moments[obj] = [(start, end)]
-        relevant[start : end + 1] = True
-    clip = sample_clip(relevant, int(rng.integers(1, 9)), 32, rng)
-    kept = select_objects(moments, clip)
-    assert kept
-    for obj, [(start, end)] in moments.items():
-        assert (obj in kept) == bool(set(range(start, end + 1)) & set(clip.tolist()))
+def test_objects_outside_the_clip_are_dropped_and_the_others_kept():
+    """For any moments, overlapping or none at all, against the definition of Eq. 6."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        moments = {}
+        for obj in "abcd"[: rng.integers(0, 5)]:
+            starts = rng.integers(0, 60, rng.integers(0, 4)).tolist()
+            moments[obj] = [(start, int(start + rng.integers(0, 9))) for start in starts]
+        frames = np.sort(rng.integers(0, 70, rng.integers(1, 9)))
+        inside = {obj: {t for start, end in spans for t in range(start, end + 1)}
+                  for obj, spans in moments.items()}
+        expected = [obj for obj in moments if inside[obj] & set(frames.tolist())]
+        assert select_objects(moments, frames) == expected
 
 
-def test_union_target():
-    masks = {1: np.zeros((2, 3, 4), dtype=bool), 2: np.zeros((2, 3, 4), dtype=bool)}
-    masks[1][0, 0, 0] = True
-    masks[2][1, 2, 3] = True
-    both = union_target(masks, [1, 2])
-    assert both.sum() == 2 and both[0, 0, 0] and both[1, 2, 3]
-    only = union_target(masks, [2])
-    assert (only == masks[2]).all() and only is not masks[2]
-    assert not union_target(masks, []).any()
-    assert union_target({}, [], shape=(2, 3, 4)).shape == (2, 3, 4)
-    with pytest.raises(ValueError):
-        union_target({}, [])
-    with pytest.raises(ValueError):
-        union_target(masks, [3])
+def test_an_object_survives_every_clip_drawn_from_the_moments():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        length = int(rng.integers(5, 100))
+        moments = {}
+        relevant = np.zeros(length, dtype=bool)
+        for obj in range(rng.integers(1, 4)):
+            start = int(rng.integers(length))
+            end = int(rng.integers(start, length))
+            moments[obj] = [(start, end)]
+            relevant[start : end + 1] = True
+        clip = sample_clip(relevant, int(rng.integers(1, 9)), 32, rng)
+        kept = select_objects(moments, clip)
+        assert kept
+        for obj, [(start, end)] in moments.items():
+            assert (obj in kept) == bool(set(range(start, end + 1)) & set(clip.tolist()))

@@ -55,6 +55,14 @@ def test_without_moments_an_object_is_relevant_where_it_is_seen(root, caplog):
     assert second.relevant(FRAMES).tolist() == [False, False, True, True]
 
 
+def test_whether_an_object_appears_takes_the_first_annotations_alone(root):
+    first, second = read_dataset("ref-youtube-vos", root, "train").video("003234408d").expressions
+    (root / "train" / "Annotations" / "003234408d" / f"{NAMES[3]}.png").unlink()
+    assert first.masks.appears("1") and second.masks.appears("2")  # frames 0 and 2
+    with pytest.raises(InputError):
+        first.masks.appears("3")  # in none of them, so all are opened
+
+
 def test_no_annotation_is_opened_before_moments_are_asked_for(root):
     (root / "train" / "Annotations" / "003234408d" / f"{NAMES[1]}.png").unlink()
     first, _ = read_dataset("ref-youtube-vos", root, "train").video("003234408d").expressions

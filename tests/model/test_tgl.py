@@ -69,9 +69,9 @@ def watched(monkeypatch):
             seen[frame] = [] if memories is None else memories.frames[n].tolist()
         return read(self, features, frames, memories)
 
-    def write_memory(self, features, prediction, frames, target=None):
+    def write_memory(self, features, prediction, frames, target=None, remember=None):
         written.extend(frames.tolist())
-        return write(self, features, prediction, frames, target)
+        return write(self, features, prediction, frames, target, remember)
 
     monkeypatch.setattr(Vision, "read_memory", read_memory)
     monkeypatch.setattr(Vision, "write_memory", write_memory)
@@ -187,7 +187,7 @@ def test_relevant_frames_depend_on_earlier_ones_only(tiny, tiny_frames):
 def held_bank(monkeypatch):
     """The bank's entries depend on frame numbers alone."""
 
-    def write_memory(self, features, prediction, frames, target=None):
+    def write_memory(self, features, prediction, frames, target=None, remember=None):
         generator = torch.Generator().manual_seed(0)
         spatial = torch.randn(300, 1, 64, 64, generator=generator)
         pointers = torch.randn(300, 1, 128, generator=generator)
@@ -240,6 +240,15 @@ def test_true_masks_make_spatial_memory_free_of_text_and_prediction(
     assert torch.equal(banks["a"][0], banks["b"][0])
     assert difference(banks["a"][1], banks["b"][1]) > 1e-3
     assert difference(banks["a"][0], banks["free"][0]) > 1e-2
+
+
+def test_true_masks_are_remembered_clip_by_clip(tiny, tiny_frames, target):
+    """Which clips do so is each clip's own matter: the others are as if none did."""
+    remember = torch.tensor([True, False, True])
+    mixed = tiny(tiny_frames, TEXTS, RELEVANT, POSITIONS, target, remember).masks
+    free, forced = run(tiny, tiny_frames).masks, run(tiny, tiny_frames, target=target).masks
+    assert torch.allclose(mixed[remember], forced[remember], atol=1e-5)
+    assert torch.allclose(mixed[~remember], free[~remember], atol=1e-5)
 
 
 def test_true_masks_change_what_is_carried(tiny, tiny_frames, target):

@@ -6,7 +6,8 @@ from networks import drawn_up_projections, trained_stage
 from torch import nn
 
 from tgl_e2e import TGL, TGLConfig
-from tgl_e2e.data.motion import ATTRIBUTES, ClipBatch
+from tgl_e2e.data.clips import ClipBatch
+from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.errors import InputError
 from tgl_e2e.losses import tgl_loss
 from tgl_e2e.model.trained import STAGES, is_base, is_trained
@@ -136,7 +137,8 @@ def make_batch(frames, size: int) -> ClipBatch:
     return ClipBatch(
         frames=frames, texts=TEXTS, relevant=relevant[:, :count],
         positions=torch.arange(count).repeat(batch, 1) * 2, target=target, labels=labels,
-        cues=["mixed"] * batch,
+        cues=["mixed"] * batch, names=["made up"] * batch,
+        remember=torch.zeros(batch, dtype=torch.bool),
     )
 
 
@@ -197,9 +199,11 @@ def test_gradients_of_a_network_from_scratch(
     batch = make_batch(tiny_frames[:2, : FRAMES[stage]], 128)
     presence_of_both_signs(tiny)
     torch.manual_seed(0)
-    module = TrainingModule(tiny, stage, TrainConfig(dense_weight=0.3, presence_weight=0.1))
+    batch.remember[:] = remember
+    module = TrainingModule(tiny, stage, TrainConfig(
+        dense_weight=0.3, presence_weight=0.1, remember_target=float(remember)))
     with drawn_up_projections(tiny), trained_stage(tiny, stage):
-        losses, _ = module(batch, remember=remember)
+        losses, _ = module(batch)
         losses["loss"].backward()
         check_gradients(tiny, stage)
         assert all(p.grad is not None and p.grad.any() for p in module.head.parameters())
@@ -234,6 +238,30 @@ def test_every_clip_gives_every_parameter_a_gradient(tiny, tiny_frames, relevant
         losses["loss"].backward()
         trained = [(name, p) for name, p in tiny.named_parameters() if p.requires_grad]
         assert [name for name, p in trained if p.grad is None] == []
+
+
+def test_recomputed_activations_give_the_same_gradients(tiny, tiny_frames):
+    batch, found = make_batch(tiny_frames[:2], 128), []
+    saved: list[int] = []
+
+    def count(tensor):
+        saved[-1] += tensor.numel()
+        return tensor
+
+    for checkpointing in (False, True):
+        module = TrainingModule(tiny, "video", TrainConfig(checkpointing=checkpointing))
+        with drawn_up_projections(tiny), trained_stage(tiny, "video"):
+            saved.append(0)
+            with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+                losses, _ = module(batch)
+            losses["loss"].backward()
+            found.append({name: p.grad.clone() for name, p in tiny.named_parameters()
+                          if p.grad is not None})
+    tiny.vision.checkpointing = False
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        assert torch.allclose(gradient, found[1][name], atol=1e-5, rtol=1e-3), name
+    assert saved[1] < 0.6 * saved[0]  # activations kept for the backward pass
 
 
 def test_untrained_adapters_hold_back_gradients_behind_w_up_only(tiny, tiny_frames):

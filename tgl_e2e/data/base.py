@@ -32,6 +32,10 @@ class MaskReader(Protocol):
         """(T,) bool: the frames in which an object has a mask."""
         ...
 
+    def appears(self, obj: str) -> bool:
+        """Whether an object has a mask in any frame, found out as cheaply as can be."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ExpressionRecord:
@@ -179,7 +183,7 @@ class VideoRecord:
 
     name: str
     frames: Sequence[Path]
-    expressions: tuple[ExpressionRecord, ...]
+    expressions: Sequence[ExpressionRecord]
 
     @property
     def num_frames(self) -> int:

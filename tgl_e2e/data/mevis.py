@@ -35,6 +35,7 @@ from tgl_e2e.data.files import (
     read_videos,
 )
 from tgl_e2e.data.mask_file import MaskFile
+from tgl_e2e.data.rle import area
 from tgl_e2e.errors import InputError
 
 __all__ = ["MomentsFile", "RLEMasks", "find_expressions", "read_mevis"]
@@ -63,23 +64,31 @@ class RLEMasks:
     def read(self, objects: Sequence[str], position: int) -> np.ndarray:
         if not 0 <= position < len(self.frames):
             raise IndexError(f"frame {position} of a video of {len(self.frames)} frames")
-        found = [self.file.rle(first + position) for obj in objects for first in self._of(obj)]
-        found = [rle for rle in found if rle is not None]
-        if not found:
-            return np.zeros(picture_size(self.frames[0]), dtype=bool)
-        if any(rle["size"] != found[0]["size"] for rle in found):
+        union = np.zeros(picture_size(self.frames[0]), dtype=bool)
+        for first in (first for obj in objects for first in self._of(obj)):
+            rle = self.file.rle(first + position)
+            if rle is not None:
+                union |= self._decode(rle, position, union.shape)
+        return union
+
+    def _decode(self, rle: dict, position: int, size: tuple[int, int]) -> np.ndarray:
+        try:
+            area(rle, size)  # pycocotools does not notice all damage, and may hang or crash by it
+        except ValueError as error:
             raise InputError(
-                f"{self.file.path}: masks of {self.frames[position]} differ in size; "
-                f"python -m tgl_e2e.data.check names them"
-            )
-        # Decoded column by column; rows in order make everything that follows faster.
-        return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(found)), dtype=bool)
+                f"{self.file.path}: a mask of {self.frames[position]} is damaged: {error}; "
+                f"python -m tgl_e2e.data.check names all of them"
+            ) from None
+        return coco_mask.decode(rle).astype(bool)
 
     def visible(self, obj: str) -> np.ndarray:
         present = np.zeros(len(self.frames), dtype=bool)
         for first in self._of(obj):
             present |= self.file.present(first, len(self.frames))
         return present
+
+    def appears(self, obj: str) -> bool:
+        return bool(self.visible(obj).any())
 
     def _of(self, obj: str) -> list[int]:
         found = [first for name, first in self.tracks if name == obj]

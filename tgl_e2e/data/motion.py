@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tgl_e2e.data.sampling import choose_stretch, sample_in_stretch, select_objects
+from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
+from tgl_e2e.data.sampling import select_objects
 from tgl_e2e.data.synthetic import (
     COLOURS,
     FILLS,
@@ -22,7 +22,6 @@ from tgl_e2e.data.synthetic import (
     make_scene,
     render,
 )
-from tgl_e2e.windows import deal_windows
 
 # Per-pixel labels: what the generator knows of each object. "motion" counts in clips only.
 ATTRIBUTES = {
@@ -30,77 +29,6 @@ ATTRIBUTES = {
     "motion": len(MOTIONS),
 }
 LABEL_STRIDE = 4  # labels are as fine as the mask decoder's output
-
-
-@dataclass
-class Clip:
-    """One training sample.
-
-    frames: (T, 3, S, S) uint8; text; positions: (T,) long frame numbers from the start of the
-    stretch; relevant: (T,) bool, M+; target: (T, S, S) bool, the union of the objects kept by OSS;
-    labels: name -> (T, S/4, S/4) int64, -1 where no object is, and "object" -> bool; cue: which cue
-    the scene was built around ("mixed" for none), for reports.
-    """
-
-    frames: Tensor
-    text: str
-    positions: Tensor
-    relevant: Tensor
-    target: Tensor
-    labels: dict[str, Tensor]
-    cue: str
-
-
-@dataclass
-class ClipBatch:
-    """Clips of one length, stacked: every tensor of :class:`Clip` with B in front."""
-
-    frames: Tensor
-    texts: list[str]
-    positions: Tensor
-    relevant: Tensor
-    target: Tensor
-    labels: dict[str, Tensor]
-    cues: list[str]
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
-        """The batch with its tensors on ``device``."""
-
-        def move(value: Tensor) -> Tensor:
-            return value.to(device, non_blocking=non_blocking)
-
-        return ClipBatch(
-            move(self.frames), self.texts, move(self.positions), move(self.relevant),
-            move(self.target), {name: move(value) for name, value in self.labels.items()},
-            self.cues,
-        )
-
-
-def collate(clips: list[Clip]) -> ClipBatch:
-    return ClipBatch(
-        frames=torch.stack([c.frames for c in clips]),
-        texts=[c.text for c in clips],
-        positions=torch.stack([c.positions for c in clips]),
-        relevant=torch.stack([c.relevant for c in clips]),
-        target=torch.stack([c.target for c in clips]),
-        labels={name: torch.stack([c.labels[name] for c in clips]) for name in clips[0].labels},
-        cues=[c.cue for c in clips],
-    )
-
-
-@dataclass(frozen=True)
-class ClipOptions:
-    """What clips are drawn, see the field helps of ``train.py --help``."""
-
-    num_frames: int = 8
-    block: int = 32
-    size: int = 128
-    static: bool = False
-    full_share: float = 0.0
-    uniform_share: float = 0.0
-    moment_sampling: bool = True
-    selective: bool = True
-    cues: Mapping[str, float] = field(default_factory=lambda: {"mixed": 1.0})
 
 
 class MotionClips(Dataset):
@@ -130,8 +58,9 @@ class MotionClips(Dataset):
         options = self.options
         level = "full" if rng.random() < options.full_share else "easy"
         cue = str(rng.choice(list(options.cues), p=_shares(options.cues)))
+        seed = int(rng.integers(2**31))
         scene = make_scene(
-            int(rng.integers(2**31)), level=level, split=self.split,
+            seed, level=level, split=self.split,
             cue=None if cue == "mixed" else cue,
             static=options.static or cue in ("colour", "shape", "size", "place", "fill"),
         )
@@ -139,32 +68,12 @@ class MotionClips(Dataset):
         choice = 0 if rng.random() < 0.6 else int(rng.integers(len(scene.expressions)))
         expression = scene.expressions[choice]
         relevant = scene.relevant(expression)
-        start, frames = self._choose_frames(relevant, rng)
+        start, frames = choose_frames(relevant, options, rng)
         clip = draw_clip(scene, expression, frames, start, options)
-        clip.cue = cue
+        clip.name = f"motion scene {seed} ({level}, {cue}) frames {frames.tolist()}"
+        clip.cue = cue if level == "easy" else f"full/{cue}"
+        clip.remember = bool(rng.random() < options.remember_target)
         return clip
-
-    def _choose_frames(
-        self, relevant: np.ndarray, rng: np.random.Generator
-    ) -> tuple[int, np.ndarray]:
-        """Start of the stretch and the frames of the clip.
-
-        In a share of the clips the frames are dealt as in inference, from any stretch, so that the
-        TAM meets windows in which little or nothing is relevant; the rest is sampled as the paper
-        says, half from M+.
-        """
-        options = self.options
-        if rng.random() >= options.uniform_share:
-            stretch = choose_stretch(relevant, options.block, rng, options.moment_sampling)
-            return stretch[0], sample_in_stretch(
-                relevant, stretch, options.num_frames, rng, options.moment_sampling)
-        start, end = choose_stretch(relevant, options.block, rng, moment_sampling=False)
-        windows = deal_windows(end - start, options.num_frames)
-        window = windows[int(rng.integers(len(windows)))]
-        spare = np.setdiff1d(np.arange(end - start), window)
-        missing = min(options.num_frames - len(window), len(spare))
-        filled = np.sort(np.concatenate([window, rng.choice(spare, missing, replace=False)]))
-        return start, start + filled
 
 
 def draw_clip(
@@ -178,13 +87,13 @@ def draw_clip(
         kept = select_objects(expression.moments, frames)
     ids = rendered.ids  # (T, S, S), object index + 1
     return Clip(
+        name=f"motion, frames {frames.tolist()}",
         frames=torch.from_numpy(rendered.rgb).permute(0, 3, 1, 2).contiguous(),
         text=expression.text,
         positions=torch.from_numpy(frames - start).long(),
         relevant=torch.from_numpy(relevant[frames]),
         target=torch.from_numpy(np.isin(ids, [i + 1 for i in kept])),
         labels=_labels(scene, ids, frames),
-        cue="mixed",
     )
 
 

@@ -11,7 +11,7 @@ is always seen, so its moments are that frame.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,38 +23,40 @@ from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecor
 from tgl_e2e.data.files import read_json
 from tgl_e2e.errors import InputError
 
+Place = tuple[int, int]  # first byte and length in a `Store`
 
-class Shapes:
-    """Segmentations (polygons or RLE) as bytes of JSON in one buffer, each kept once.
 
-    Loader workers share the buffer; lists of numbers would be copied into each of them.
+class Store:
+    """Values as bytes of JSON in one buffer: equal ones that are to be shared are kept once.
+
+    Loader workers share the buffer; the same values as Python objects, some hundred MB, would be
+    copied into each of them.
     """
 
     def __init__(self, origin: Path) -> None:
         self.origin = origin
         self._bytes = bytearray()
-        self._known: dict[bytes, tuple[int, int]] = {}
+        self._known: dict[bytes, Place] = {}
 
-    def add(self, segmentation: Any) -> tuple[int, int]:
-        """Keeps a segmentation; returns its place."""
-        content = json.dumps(segmentation, separators=(",", ":")).encode()
-        if content not in self._known:
-            self._known[content] = (len(self._bytes), len(content))
-            self._bytes += content
-        return self._known[content]
+    def add(self, value: Any, share: bool = False) -> Place:
+        """Keeps a value; returns its place."""
+        content = json.dumps(value, separators=(",", ":")).encode()
+        if content in self._known:
+            return self._known[content]
+        place = (len(self._bytes), len(content))
+        self._bytes += content
+        if share:
+            self._known[content] = place
+        return place
 
     def close(self) -> None:
         """Nothing more is added: what only adding needs is dropped."""
         self._known = {}
 
-    def decode(self, place: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-        """The mask at a place as (H, W) bool; InputError if it cannot be drawn."""
+    def get(self, place: Place) -> Any:
+        """The value at a place."""
         start, length = place
-        segmentation = json.loads(bytes(self._bytes[start : start + length]))
-        try:
-            return draw(segmentation, size)
-        except ValueError as error:
-            raise InputError(f"{self.origin}: {error}; get the file again") from None
+        return json.loads(bytes(self._bytes[start : start + length]))
 
 
 def draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
@@ -79,16 +81,21 @@ def draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         numbers = isinstance(polygon, list) and all(isinstance(x, (int, float)) for x in polygon)
         if not numbers or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon that is no list of three or more x, y")
+        if not all(-size[0] - size[1] <= x <= 2 * (size[0] + size[1]) for x in polygon):
+            raise ValueError("a polygon far outside the picture")  # or drawing takes all memory
     rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     return np.ascontiguousarray(coco_mask.decode(rle), dtype=bool)
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeMasks:
-    """The mask of one sentence, drawn when asked for (a `MaskReader`)."""
+    """The mask of one sentence, drawn when asked for (a `MaskReader`).
 
-    shapes: Shapes
-    tracks: tuple[tuple[str, tuple[int, int]], ...]  # object, place of a segmentation
+    tracks: (object, place of a segmentation); size: (H, W).
+    """
+
+    store: Store
+    tracks: tuple[tuple[str, Place], ...]
     size: tuple[int, int]
 
     def read(self, objects: Sequence[str], position: int) -> np.ndarray:
@@ -97,11 +104,45 @@ class ShapeMasks:
         mask = np.zeros(self.size, dtype=bool)
         for obj, place in self.tracks:
             if obj in objects:
-                mask |= self.shapes.decode(place, self.size)
+                mask |= self._draw(place)
         return mask
 
     def visible(self, obj: str) -> np.ndarray:
-        return np.array([any(name == obj for name, _ in self.tracks)])
+        return np.array([self.appears(obj)])
+
+    def appears(self, obj: str) -> bool:
+        return any(name == obj for name, _ in self.tracks)
+
+    def _draw(self, place: Place) -> np.ndarray:
+        try:
+            return draw(self.store.get(place), self.size)
+        except ValueError as error:
+            raise InputError(f"{self.store.origin}: {error}; get the file again") from None
+
+
+class Sentences(Sequence):
+    """The sentences of one picture, as records that are made when asked for."""
+
+    __slots__ = ("_length", "_place", "_store")
+
+    def __init__(self, store: Store, entries: list) -> None:
+        """entries: [id, text, height, width, [[object, place of its segmentation], ...]] each."""
+        self._store = store
+        self._place = store.add(entries)
+        self._length = len(entries)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return tuple(self)[index]
+
+    def __iter__(self) -> Iterator[ExpressionRecord]:
+        for key, text, height, width, tracks in self._store.get(self._place):
+            pairs = tuple((obj, tuple(place)) for obj, place in tracks)
+            objects = tuple(dict.fromkeys(obj for obj, _ in pairs))
+            masks = ShapeMasks(self._store, pairs, (height, width))
+            yield ExpressionRecord(key, text, objects, VisibleMoments(masks, objects), masks)
 
 
 def read_refcoco(root: str | Path, split: str, kind: str) -> VideoDataset:
@@ -117,37 +158,37 @@ def read_refcoco(root: str | Path, split: str, kind: str) -> VideoDataset:
     if not pictures.is_dir():
         raise InputError(f"{pictures}: no such folder, the pictures of COCO train2014 belong there")
     images, annotations = read_entries(path)
-    shapes, tracks = Shapes(path), {}
+    store, tracks = Store(path), {}
     for annotation in annotations:
         try:
             obj = str(annotation.get("original_id", annotation["id"]))
-            place = shapes.add(annotation["segmentation"])
+            place = store.add(annotation["segmentation"], share=True)
             tracks.setdefault(annotation["image_id"], []).append((obj, place))
         except (AttributeError, KeyError, TypeError):
             raise InputError(f"{path}: an annotation without id, image_id or segmentation; "
                              f"convert the data set again") from None  # fmt: skip
-    shapes.close()
-    by_file: dict[str, list[ExpressionRecord]] = {}
+    store.close()
+    by_file: dict[str, list] = {}
     for image in images:
         try:
             key, file, text = str(image["id"]), str(image["file_name"]), str(image["caption"])
-            size, its_tracks = (int(image["height"]), int(image["width"])), tracks[image["id"]]
+            entry = [key, text, int(image["height"]), int(image["width"]), tracks[image["id"]]]
+            by_file.setdefault(file, []).append(entry)
         except (KeyError, TypeError, ValueError):
             raise InputError(
                 f"{path}: an image entry without id, file_name, height, width, caption or "
                 f"annotation ({_shown(image)}); convert the data set again"
             ) from None
-        objects = tuple(dict.fromkeys(obj for obj, _ in its_tracks))
-        masks = ShapeMasks(shapes, tuple(its_tracks), size)
-        record = ExpressionRecord(key, text, objects, VisibleMoments(masks, objects), masks)
-        by_file.setdefault(file, []).append(record)
-    videos = tuple(
-        VideoRecord(Path(file).stem, Frames(pictures, [file], suffix=""), tuple(records))
-        for file, records in by_file.items()
-    )
+    videos = tuple(_video(pictures, file, Sentences(store, by_file[file])) for file in by_file)
     if videos and not videos[0].frames[0].is_file():
         raise InputError(f"{videos[0].frames[0]}: no such picture, get all of COCO train2014")
     return VideoDataset(kind, root, split, videos)
+
+
+def _video(pictures: Path, file: str, sentences: Sentences) -> VideoRecord:
+    path = Path(file)  # in some conversions with a folder
+    folder = pictures if path.parent == Path() else pictures / path.parent
+    return VideoRecord(str(path.with_suffix("")), Frames(folder, [path.name], ""), sentences)
 
 
 def annotations_path(root: Path, kind: str, split: str) -> Path:

@@ -108,33 +108,6 @@ def sample_in_stretch(
     )
 
 
-def sample_clip(
-    relevant: np.ndarray,
-    num_frames: int,
-    block: int,
-    rng: np.random.Generator,
-    moment_sampling: bool = True,
-) -> np.ndarray:
-    """Draws a training clip: a stretch (`choose_stretch`), then its frames (`sample_in_stretch`).
-
-    Args:
-        relevant: (T_V,) bool, True where the frame belongs to M+; all False for an expression
-            without target (any stretch, uniform frames).
-        num_frames: length T of the clip.
-        block: longest stretch, in frames.
-        rng: source of randomness.
-        moment_sampling: False: stretch anywhere, frames uniform, whatever M+ (ablation).
-
-    Returns:
-        (num_frames,) int64 frame positions, ascending.
-
-    Raises:
-        ValueError: `num_frames` < 1, `block` < 1, or a video without frames.
-    """
-    stretch = choose_stretch(relevant, block, rng, moment_sampling)
-    return sample_in_stretch(relevant, stretch, num_frames, rng, moment_sampling)
-
-
 def select_objects(
     moments: Mapping[ObjectId, Sequence[tuple[int, int]]], indices: Iterable[int]
 ) -> list[ObjectId]:
@@ -154,33 +127,3 @@ def select_objects(
         for obj, intervals in moments.items()
         if any(bool(((start <= sampled) & (sampled <= end)).any()) for start, end in intervals)
     ]
-
-
-def union_target(
-    masks_by_object: Mapping[ObjectId, np.ndarray],
-    kept: Iterable[ObjectId],
-    shape: tuple[int, int, int] | None = None,
-) -> np.ndarray:
-    """The clip's target: the union of the kept objects' masks (paper Eq. 6).
-
-    Args:
-        masks_by_object: per object (T, H, W) bool masks in the sampled frames.
-        kept: the objects to unite, as from `select_objects`; none: an empty target.
-        shape: (T, H, W); needed only when `masks_by_object` is empty (no-target expression).
-
-    Returns:
-        (T, H, W) bool, a new array.
-
-    Raises:
-        ValueError: a kept object has no masks, or there is nothing to take the shape from.
-    """
-    if shape is None:
-        if not masks_by_object:
-            raise ValueError("no object given: pass the shape (T, H, W) of the empty target")
-        shape = next(iter(masks_by_object.values())).shape
-    target = np.zeros(shape, dtype=bool)
-    for obj in kept:
-        if obj not in masks_by_object:
-            raise ValueError(f"object {obj!r} is to be kept but has no masks")
-        target |= np.asarray(masks_by_object[obj], dtype=bool)
-    return target

@@ -73,6 +73,12 @@ class PaletteMasks:
         byte, bit = divmod(int(obj), 8)
         return (self._present[:, byte] >> (7 - bit) & 1).astype(bool)
 
+    def appears(self, obj: str) -> bool:
+        """Opens annotations up to the first with the object, most often the first of all."""
+        if self._present is not None:
+            return bool(self.visible(obj).any())
+        return any(self.read((obj,), t).any() for t in range(len(self.annotations)))
+
 
 def open_palette(path: Path) -> Image.Image:
     """An annotation whose pixels are object ids, decoded; InputError if it is none."""
@@ -145,7 +151,8 @@ def read_palette_videos(
         LOGGER.warning(
             "%s is missing: %s",
             moments_path,
-            "every frame in which an object is seen counts as its moment"
+            "every frame in which an object is seen counts as its moment, and all annotations are "
+            "opened to know them; python -m tgl_e2e.data.moments from-masks writes the file once"
             if masked
             else "moments are not known",
         )

@@ -27,9 +27,14 @@ def _leaves_bases_out(config: TGLConfig) -> bool:
 
 
 def save_checkpoint(
-    model: TGL, folder: str | Path, include_frozen: bool | None, dtype: torch.dtype | None
+    model: TGL, folder: str | Path, include_frozen: bool | None, dtype: torch.dtype | None,
+    state: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """See :meth:`TGL.save_pretrained`. Each file appears whole or not at all."""
+    """See :meth:`TGL.save_pretrained`. Each file appears whole or not at all.
+
+    Args:
+        state: the weights, where the module itself holds only shards of them.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if include_frozen is None:
@@ -39,7 +44,7 @@ def save_checkpoint(
                          "text.base do not say where to load them from again")
     state = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in (state or model.state_dict()).items()
         if include_frozen or not is_base(name)
     }
     metadata = {"format": FORMAT, "includes_bases": str(include_frozen).lower()}

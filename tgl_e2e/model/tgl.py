@@ -243,7 +243,7 @@ class TGL(nn.Module):
 
     def forward(
         self, frames: Tensor, texts: list[str], relevant: Tensor, positions: Tensor,
-        target: Tensor | None = None,
+        target: Tensor | None = None, remember: Tensor | None = None,
     ) -> TGLOutput:
         """One training pass over B clips of T frames (teacher-forced M+).
 
@@ -252,7 +252,8 @@ class TGL(nn.Module):
             texts: B sentences.
             relevant: (B, T) bool, M+. A clip without any takes the language path throughout.
             positions: (B, T) long frame numbers from the start of the stretch, ascending.
-            target: (B, T, H, W) bool: where given, memory is written from these true masks.
+            target: (B, T, H, W) bool, true masks, and
+            remember: (B,) bool, the clips whose memory is written from them; None: all.
 
         Shapes:
             masks (B, T, S/4, S/4), presence (B, T), relevance (B, T) or None for T = 1.
@@ -272,13 +273,13 @@ class TGL(nn.Module):
             plain = self.extract_plain([level[carried] for level in prefix])
             features = _scatter(features, carried, plain)
         masks, presence = self._segment_clips(
-            features, adapted.prompts, language, positions, target
+            features, adapted.prompts, language, positions, target, remember
         )
         return TGLOutput(masks, presence, adapted.relevance, adapted)
 
     def _segment_clips(
         self, features: FrameFeatures, prompts: Tensor, language: Tensor, positions: Tensor,
-        target: Tensor | None,
+        target: Tensor | None, remember: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Segments B clips whose M+ differ, in as few batched steps as the order in time allows.
 
@@ -313,6 +314,7 @@ class TGL(nn.Module):
                 entries.append(self.vision.write_memory(
                     features[where], prediction, when,
                     None if flat_target is None else flat_target[where],
+                    None if remember is None else remember[clips],
                 ))
                 finished = active - int((totals > step + 1).sum())
                 if finished and not written.all():

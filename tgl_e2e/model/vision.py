@@ -7,6 +7,7 @@ parts one by one, because its own ``track_step`` takes neither text nor a memory
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -19,6 +20,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.memory import Memories, gather_entries, nearest
@@ -192,6 +194,7 @@ class Vision(nn.Module):
         self.sam = sam
         self.num_memories = num_memories
         self.num_pointers = num_pointers
+        self.checkpointing = False
         self.image_size: int = sam.image_size
         self.dim: int = sam.hidden_dim
         self.stage_dims = tuple(sam.image_encoder.trunk.channel_list[::-1])
@@ -241,8 +244,19 @@ class Vision(nn.Module):
         trunk = self.sam.image_encoder.trunk
         start = 0 if stage == 0 else trunk.stage_ends[stage - 1] + 1
         for block in trunk.blocks[start : trunk.stage_ends[stage] + 1]:
-            x = block(x)
+            x = self._recomputed(block, x)
         return x
+
+    def _recomputed(self, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+        """With ``checkpointing``, the backward pass computes activations again."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(function, *arguments, use_reentrant=False)
+        return function(*arguments)
+
+    def compile_trunk(self) -> None:
+        """torch.compile of each block of the trunk, in place: names of parameters stay."""
+        for block in self.sam.image_encoder.trunk.blocks:
+            block.compile()
 
     def neck(self, stages: list[Tensor]) -> FrameFeatures:
         """FPN over the four stage outputs (N, H_k, W_k, C_k), finest first."""
@@ -283,14 +297,16 @@ class Vision(nn.Module):
                                                   (height, width))
         pointers, pointer_pos = self._pointer_tokens(memories, index[:, : self.num_pointers],
                                                      frames)
-        attended = self.sam.memory_attention(
-            curr=rearrange(top, "n c h w -> (h w) n c"),
-            curr_pos=rearrange(self._position(top), "1 c h w -> (h w) 1 c").expand(
-                -1, len(top), -1),
-            memory=torch.cat([memory, pointers]),
-            memory_pos=torch.cat([memory_pos, pointer_pos]),
-            num_obj_ptr_tokens=len(pointers),
-        )
+        def attend(current: Tensor, memory: Tensor, position: Tensor) -> Tensor:
+            return self.sam.memory_attention(
+                curr=rearrange(current, "n c h w -> (h w) n c"),
+                curr_pos=rearrange(self._position(top), "1 c h w -> (h w) 1 c").expand(
+                    -1, len(top), -1),
+                memory=memory, memory_pos=position, num_obj_ptr_tokens=len(pointers),
+            )
+
+        attended = self._recomputed(attend, top, torch.cat([memory, pointers]),
+                                    torch.cat([memory_pos, pointer_pos]))
         return rearrange(attended, "(h w) n c -> n c h w", h=height)
 
     def _position(self, top: Tensor) -> Tensor:
@@ -331,25 +347,28 @@ class Vision(nn.Module):
 
     def write_memory(
         self, features: FrameFeatures, prediction: MaskPrediction, frames: Tensor,
-        target: Tensor | None = None,
+        target: Tensor | None = None, remember: Tensor | None = None,
     ) -> Memories:
         """Encodes N frames and their masks into one entry each (N banks, E = 1).
 
         Args:
-            target: (N, H, W) bool: true masks to remember in place of the predicted ones (training
-                only), the way SAM2 takes a mask prompt.
+            target: (N, H, W) bool: true masks, remembered the way SAM2 takes a mask prompt in
+                place of the predicted ones (training only)
+            remember: (N,) bool, the frames that do so where ``target`` is given; None: all.
         """
         sam = self.sam
         size = (self.image_size, self.image_size)
-        if target is None:
-            logits = F.interpolate(
-                prediction.masks[:, None], size=size, mode="bilinear", align_corners=False
-            )
-            present = (prediction.presence > 0).to(features.top.dtype)
-        else:
+        logits = F.interpolate(
+            prediction.masks[:, None], size=size, mode="bilinear", align_corners=False
+        )
+        present = prediction.presence > 0
+        if target is not None:
+            if remember is None:
+                remember = torch.ones_like(present)
             soft = F.interpolate(target[:, None].float(), size=size, mode="area")
-            logits = soft * 20.0 - 10.0
-            present = target.flatten(1).any(dim=1).to(features.top.dtype)
+            logits = torch.where(remember[:, None, None, None], soft * 20.0 - 10.0, logits)
+            present = torch.where(remember, target.flatten(1).any(dim=1), present)
+        present = present.to(features.top.dtype)
         mask = torch.sigmoid(logits)
         mask = mask * sam.sigmoid_scale_for_mem_enc + sam.sigmoid_bias_for_mem_enc
         encoded = sam.memory_encoder(

@@ -1,0 +1,97 @@
+"""Command line: looks over the folder of a data set and says what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tgl_e2e.data.check import mevis, palette, refcoco
+from tgl_e2e.data.check.findings import Findings
+from tgl_e2e.data.datasets import DATASETS
+from tgl_e2e.errors import InputError
+
+PROGRAM = "python -m tgl_e2e.data.check"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status: 0 clean, 1 problems, 2 it cannot run."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Looks over the folder of a data set and reports what is wrong with it: a line "
+        "per kind of problem, with how often it occurs, the first places, and the remedy. Nothing "
+        "is changed.",
+        epilog="Exit status: 0 if there is no problem (notes are none), 1 if there is one, "
+        "2 if the folder cannot be read as this data set.",
+    )
+    parser.add_argument("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder that holds the data set")
+    parser.add_argument(
+        "--split", metavar="S", help="only this split (default: all that are there)"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    kind, root, status = options.dataset, options.root, 0
+    try:
+        splits = find_splits(kind, root)
+        for split in [options.split] if options.split else splits:
+            try:
+                findings = check(kind, root, split)
+            except InputError as error:  # the other splits may do
+                print(f"{PROGRAM}: {split}: {error}", file=sys.stderr)
+                status = 2
+                continue
+            print("\n".join(f"{split}: {line}" for line in findings.lines()))
+            status = max(status, min(findings.problems, 1))
+    except InputError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def find_splits(kind: str, root: Path) -> list[str]:
+    """The splits of a data set that are in its folder; InputError if there is none."""
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder, give the one that holds the data set")
+    match kind:
+        case "motion" | "mevis":
+            found, place = mevis.splits(root), "<split>/meta_expressions.json"
+        case "ref-youtube-vos" | "ref-davis":
+            found, place = palette.splits(root), "meta_expressions/<split>/meta_expressions.json"
+        case _:
+            found, place = refcoco.splits(root, kind), f"{kind}/instances_{kind}_<split>.json"
+    if not found:
+        raise InputError(f"{root}: no split of {kind} is there, {place} is expected")
+    return found
+
+
+def check(kind: str, root: Path, split: str) -> Findings:
+    """All that is wrong with one split; InputError if it cannot be read at all.
+
+    kind: one of ``DATASETS``.
+    """
+    findings = Findings()
+    match kind:
+        case "motion" | "mevis":
+            mevis.check_split(root, split, findings)
+        case "ref-youtube-vos" | "ref-davis":
+            palette.check_split(root, split, kind == "ref-davis", findings)
+        case _:
+            refcoco.check_split(root, kind, split, findings)
+    return findings
+
+
+if __name__ == "__main__":
+    sys.exit(main())

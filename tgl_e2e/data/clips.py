@@ -1,0 +1,138 @@
+"""Training clips: what one is, how its frames are chosen, and how several become a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tgl_e2e.data.sampling import choose_stretch, sample_in_stretch
+from tgl_e2e.windows import deal_windows
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What clips are drawn; the field helps of ``train.py --help`` explain the shares."""
+
+    num_frames: int = 8
+    block: int = 32
+    size: int = 128
+    uniform_share: float = 0.0
+    moment_sampling: bool = True
+    selective: bool = True
+    remember_target: float = 0.0
+    # Of recorded data sets:
+    flip: float = 0.0
+    photometric: float = 0.0
+    scale: float = 0.0
+    # Of the synthetic set:
+    static: bool = False
+    full_share: float = 0.0
+    cues: Mapping[str, float] = field(default_factory=lambda: {"mixed": 1.0})
+
+
+@dataclass
+class Clip:
+    """One training sample.
+
+    name: says which sample this is, so that it can be found again (data set, video, expression,
+    frames); frames: (T, 3, S, S) uint8; text; positions: (T,) long frame numbers from the start of
+    the stretch; relevant: (T,) bool, M+; target: (T, S, S) bool, the union of the objects kept by
+    OSS; remember: memory is to be written from the target, not from what was predicted; labels:
+    name -> (T, S/4, S/4) int64, -1 where no object is, and "object" -> bool, {} where the data set
+    knows none; cue: which cue the scene was built around, or the data set's name, for reports.
+    """
+
+    name: str
+    frames: Tensor
+    text: str
+    positions: Tensor
+    relevant: Tensor
+    target: Tensor
+    remember: bool = False
+    labels: dict[str, Tensor] = field(default_factory=dict)
+    cue: str = "mixed"
+
+
+@dataclass
+class ClipBatch:
+    """Clips of one length, stacked: every tensor of :class:`Clip` with B in front; remember: (B,)
+    bool."""
+
+    names: list[str]
+    frames: Tensor
+    texts: list[str]
+    positions: Tensor
+    relevant: Tensor
+    target: Tensor
+    remember: Tensor
+    labels: dict[str, Tensor]
+    cues: list[str]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
+        """The batch with its tensors on ``device``."""
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device, non_blocking=non_blocking)
+
+        return ClipBatch(
+            self.names, move(self.frames), self.texts, move(self.positions), move(self.relevant),
+            move(self.target), move(self.remember),
+            {name: move(value) for name, value in self.labels.items()}, self.cues,
+        )
+
+    def pin_memory(self) -> ClipBatch:
+        """The batch in page-locked memory, from where it reaches a GPU without waiting."""
+        return ClipBatch(
+            self.names, self.frames.pin_memory(), self.texts, self.positions.pin_memory(),
+            self.relevant.pin_memory(), self.target.pin_memory(), self.remember.pin_memory(),
+            {name: value.pin_memory() for name, value in self.labels.items()}, self.cues,
+        )
+
+
+def collate(clips: list[Clip]) -> ClipBatch:
+    return ClipBatch(
+        names=[c.name for c in clips],
+        frames=torch.stack([c.frames for c in clips]),
+        texts=[c.text for c in clips],
+        positions=torch.stack([c.positions for c in clips]),
+        relevant=torch.stack([c.relevant for c in clips]),
+        target=torch.stack([c.target for c in clips]),
+        remember=torch.tensor([c.remember for c in clips]),
+        labels={name: torch.stack([c.labels[name] for c in clips]) for name in clips[0].labels},
+        cues=[c.cue for c in clips],
+    )
+
+
+def choose_frames(
+    relevant: np.ndarray, options: ClipOptions, rng: np.random.Generator
+) -> tuple[int, np.ndarray]:
+    """Start of a stretch and the frames of a clip in it.
+
+    In a share of the clips the frames are dealt as in inference, from any stretch, so that the TAM
+    meets windows in which little or nothing is relevant; the rest is sampled as the paper says,
+    half from M+.
+
+    Args:
+        relevant: (T_V,) bool, True where the frame belongs to M+.
+
+    Returns:
+        The stretch's first frame, and (T,) int64 frame positions, ascending; T is
+        ``options.num_frames``.
+    """
+    if rng.random() >= options.uniform_share:
+        stretch = choose_stretch(relevant, options.block, rng, options.moment_sampling)
+        return stretch[0], sample_in_stretch(
+            relevant, stretch, options.num_frames, rng, options.moment_sampling)
+    start, end = choose_stretch(relevant, options.block, rng, moment_sampling=False)
+    windows = deal_windows(end - start, options.num_frames)
+    window = windows[int(rng.integers(len(windows)))]
+    spare = np.setdiff1d(np.arange(end - start), window)
+    missing = options.num_frames - len(window)
+    # A stretch shorter than a clip has nothing to spare: its frames come again.
+    more = rng.choice(spare if len(spare) >= missing else window, missing,
+                      replace=len(spare) < missing)
+    return start, start + np.sort(np.concatenate([window, more]))

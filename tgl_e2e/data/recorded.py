@@ -1,0 +1,190 @@
+"""Training clips of recorded data sets: videos (or single images) with sentences and masks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tgl_e2e.data.augment import (
+    Augmentation,
+    augment_frame,
+    bounds,
+    crop_box,
+    draw_augmentation,
+)
+from tgl_e2e.data.base import ExpressionRecord, VideoDataset, VideoRecord
+from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
+from tgl_e2e.data.sampling import select_objects
+from tgl_e2e.errors import InputError
+
+LOGGER = logging.getLogger(__name__)
+
+
+class RecordedClips(Dataset):
+    """Clips of one or several data sets, every expression once per epoch, in an order of its own.
+
+    Sample k is the expression at place ``k % n`` of epoch ``k // n``'s order, and a pure function
+    of the seed, that epoch and that place, whatever worker makes it. Expressions whose objects have
+    no mask in any frame are dropped, as in the paper's A.1; those without target stay.
+
+    Args:
+        datasets: the videos of all of them are mixed.
+        options: see :class:`ClipOptions`.
+        length: samples, over all epochs.
+
+    Raises:
+        InputError: no expression can be trained on, or of one it is not known what it means.
+    """
+
+    def __init__(
+        self, datasets: Sequence[VideoDataset], options: ClipOptions, length: int, seed: int
+    ) -> None:
+        self.options = options
+        self.length = length
+        self.seed = seed
+        self._datasets = tuple(datasets)
+        # (n, 3) data set, video, expression: one array, that workers share without copying it.
+        found = [_usable(dataset, number) for number, dataset in enumerate(self._datasets)]
+        self._places = np.concatenate([np.empty((0, 3), dtype=np.int32), *found])
+        if not len(self._places):
+            where = " and ".join(str(dataset.root) for dataset in self._datasets)
+            raise InputError(f"{where}: no expression has a mask, is this the whole split?")
+        self._order: tuple[int, np.ndarray] | None = None  # of the epoch asked for last
+
+    @property
+    def num_expressions(self) -> int:
+        """n, samples per epoch: the (video, expression) pairs that are trained on."""
+        return len(self._places)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < self.length:
+            raise IndexError(f"sample {index} of {self.length}")
+        epoch, place = divmod(index, self.num_expressions)
+        dataset, video, expression = self._find(epoch, place)
+        # [0, ...] draws orders, [1, ...] samples: numpy pads short seeds with zeros.
+        rng = np.random.default_rng([1, self.seed, epoch, place])
+        return draw_clip(video, expression, dataset.kind, self.options, rng)
+
+    def _find(self, epoch: int, place: int) -> tuple[VideoDataset, VideoRecord, ExpressionRecord]:
+        if self._order is None or self._order[0] != epoch:
+            rng = np.random.default_rng([0, self.seed, epoch])
+            self._order = epoch, rng.permutation(self.num_expressions)
+        number, video, expression = self._places[self._order[1][place]]
+        dataset = self._datasets[number]
+        record = dataset.videos[video]
+        return dataset, record, record.expressions[expression]
+
+
+def draw_clip(
+    video: VideoRecord,
+    expression: ExpressionRecord,
+    kind: str,
+    options: ClipOptions,
+    rng: np.random.Generator,
+) -> Clip:
+    """Draws one clip of an expression; reads the chosen frames and the kept objects' masks alone.
+
+    With OSS (``options.selective``) the target is empty where the clip meets no moment, which
+    happens without moment sampling and in windows dealt as in inference: nothing in these frames
+    does what the text says. Without OSS it is always the union of all objects.
+
+    Args:
+        kind: the data set's name.
+    """
+    relevant = expression.relevant(video.num_frames)
+    start, frames = choose_frames(relevant, options, rng)
+    kept = tuple(expression.objects)
+    if options.selective:
+        kept = tuple(select_objects(expression.moments, frames))
+    remember = bool(rng.random() < options.remember_target)
+    change = draw_augmentation(expression.text, options, rng)
+    # A video shorter than a clip has frames that come twice: they are read once.
+    distinct, where = np.unique(frames, return_inverse=True)
+    pictures, target = _read(video, expression, kept, distinct, change, options.size)
+    return Clip(
+        name=f"{kind}:{video.name}:{expression.id} frames {frames.tolist()}",
+        frames=pictures if len(distinct) == len(frames) else pictures[where],
+        text=change.text,
+        positions=torch.from_numpy(frames - start).long(),
+        relevant=torch.from_numpy(relevant[frames]),
+        target=target if len(distinct) == len(frames) else target[where],
+        remember=remember,
+        cue=kind,
+    )
+
+
+def _usable(dataset: VideoDataset, number: int) -> np.ndarray:
+    """(n, 3) int32: number, video, expression of what can be trained on."""
+    places, dropped = [], 0
+    for v, video in enumerate(dataset.videos):
+        for e, expression in enumerate(video.expressions):
+            known = expression.objects is not None and expression.moments is not None
+            if not known or (expression.objects and expression.masks is None):
+                raise InputError(
+                    f"{dataset.root}: split {dataset.split} does not say what video {video.name}, "
+                    f"expression {expression.id} means; train on a split that has masks"
+                )
+            if expression.objects and not any(
+                expression.masks.appears(obj) for obj in expression.objects
+            ):
+                dropped += 1
+                continue
+            places.append((number, v, e))
+    LOGGER.info(
+        "%s %s: %d expressions of %d videos; %d more are dropped, their objects have no mask",
+        dataset.kind, dataset.split, len(places), len(dataset.videos), dropped,
+    )
+    return np.array(places, dtype=np.int32).reshape(-1, 3)
+
+
+def _read(
+    video: VideoRecord,
+    expression: ExpressionRecord,
+    kept: Sequence[str],
+    frames: np.ndarray,
+    change: Augmentation,
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    """(T, 3, S, S) uint8 frames and (T, S, S) bool union of the kept objects, augmented."""
+    pictures = [video.pictures[int(t)] for t in frames]
+    masks = [
+        _mask(video, expression, kept, int(t), picture)
+        for t, picture in zip(frames, pictures, strict=True)
+    ]
+    box = None
+    if change.zoom is not None:
+        box = crop_box(change.zoom, *pictures[0].size, bounds(np.stack(masks)))
+    rgb = torch.empty(len(frames), 3, size, size, dtype=torch.uint8)
+    target = torch.empty(len(frames), size, size, dtype=torch.bool)
+    for i, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+        rgb[i], target[i] = augment_frame(picture, mask, size, box, change)
+    return rgb, target
+
+
+def _mask(
+    video: VideoRecord,
+    expression: ExpressionRecord,
+    kept: Sequence[str],
+    position: int,
+    picture: Image.Image,
+) -> np.ndarray:
+    """(H, W) bool: the union of the kept objects in a frame."""
+    shape = (picture.height, picture.width)
+    if not kept:
+        return np.zeros(shape, dtype=bool)
+    mask = expression.masks.read(kept, position)
+    if mask.shape != shape:
+        raise InputError(
+            f"{video.frames[position]}: {shape[1]} x {shape[0]} pixels, but its mask has "
+            f"{mask.shape[1]} x {mask.shape[0]}; use frames and masks of one release"
+        )
+    return mask

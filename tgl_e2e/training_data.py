@@ -1,0 +1,64 @@
+"""Which clips a stage trains on, and which it is validated with."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from tgl_e2e.data.clips import ClipOptions
+from tgl_e2e.data.datasets import DATASETS, read_dataset
+from tgl_e2e.data.motion import MotionClips
+from tgl_e2e.data.recorded import RecordedClips
+from tgl_e2e.errors import InputError
+from tgl_e2e.train_config import TrainConfig
+
+LOGGER = logging.getLogger(__name__)
+VALIDATION_SEED = 1000
+
+
+def training_clips(config: TrainConfig, options: ClipOptions) -> tuple[Dataset, int]:
+    """The clips of a whole stage, in order, and its number of steps.
+
+    Raises:
+        InputError: a data set that is unknown or not there, or no way to tell how many steps.
+    """
+    if config.dataset == "motion" and not config.root:
+        if config.steps < 1:
+            raise InputError("steps is 0, and motion has no end: give steps=N")
+        return MotionClips(options, config.steps * config.batch_size, config.seed), config.steps
+    clips = _recorded(config, config.split, options, 0, config.seed)
+    if config.dense_weight > 0:
+        raise InputError("dense_weight needs the labels that only dataset=motion has, rendered on "
+                         "the fly; set dense_weight=0")
+    steps = config.steps or max(
+        1, round(config.epochs * clips.num_expressions / config.batch_size))
+    clips.length = steps * config.batch_size
+    return clips, steps
+
+
+def validation_clips(config: TrainConfig, options: ClipOptions) -> Dataset | None:
+    """Always the same clips, whatever the training mix: figures of runs can be compared."""
+    if not config.valid_split:
+        return None
+    plain = dataclasses.replace(
+        options, full_share=0.5, uniform_share=0.0, moment_sampling=True, selective=True,
+        remember_target=0.0, flip=0.0, photometric=0.0, scale=0.0)
+    if config.dataset == "motion" and not config.root:
+        return MotionClips(plain, config.eval_clips, VALIDATION_SEED, config.valid_split)
+    return _recorded(config, config.valid_split, plain, config.eval_clips, VALIDATION_SEED)
+
+
+def _recorded(
+    config: TrainConfig, split: str, options: ClipOptions, length: int, seed: int
+) -> RecordedClips:
+    names = [name.strip() for name in config.dataset.split(",")]
+    for name in names:
+        if name not in DATASETS:
+            raise InputError(f"dataset {name!r} is not known; use {', '.join(DATASETS)}")
+    if not config.root:
+        raise InputError(f"dataset={config.dataset} needs root=FOLDER, where it lies")
+    datasets = [read_dataset(name, Path(config.root), split) for name in names]
+    return RecordedClips(datasets, options, length, seed)
