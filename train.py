@@ -69,7 +69,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
 
     config = leg.train
     if os.environ.get("RANK", "0") != "0":
-        LOGGER.setLevel(logging.WARNING)  # once is enough
+        LOGGER.setLevel(logging.ERROR)  # once is enough
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         gradient_accumulation_steps=config.accumulation,

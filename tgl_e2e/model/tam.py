@@ -78,7 +78,7 @@ class TemporalAlignmentModule(nn.Module):
         self.blocks = nn.ModuleList(AlignmentBlock(dim, num_heads) for _ in range(num_layers))
         self.head_norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 1)
-        self.log_temperature = nn.Parameter(torch.zeros(()))  # tau = exp(.) stays positive
+        self.log_temperature = nn.Parameter(torch.zeros(1))  # tau = exp(.) stays positive
 
     def forward(self, visual: Tensor, text: Tensor, text_mask: Tensor, times: Tensor) -> Tensor:
         """
