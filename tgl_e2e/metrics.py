@@ -12,16 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tgl_e2e.moments import inside, spans
+from tgl_e2e.moments import inside
 
 BOUNDARY_TOLERANCE = 0.008  # of the image diagonal, DAVIS
 RETRIEVAL_IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))  # 0.5, 0.55, ..., 0.95
 MAX_WINDOWS = 10  # predicted windows per query that count, QVHighlights
-
-# Where relevance_windows cuts: at fixed probabilities, and at shares of the range between the
-# lowest and the highest score, so that a badly calibrated model gets windows too.
-WINDOW_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-WINDOW_RANGE_SHARES = (0.25, 0.5, 0.75)
 
 Intervals = Sequence[tuple[int, int]]
 
@@ -182,9 +177,9 @@ def moment_retrieval(
         top = [(start, end, score) for start, end, score in windows[:MAX_WINDOWS]]
         top = np.array(top, dtype=float).reshape(-1, 3)
         truth = np.array([(start, end) for start, end in truth], dtype=float)
-        first_iou.append(_window_ious(top[:1, :2], truth).max() if len(top) else 0.0)
+        first_iou.append(_best_iou(top[0, :2], truth) if len(top) else 0.0)
         ranked = top[np.argsort(-top[:, 2], kind="stable")]
-        precision.append(_average_precision(_window_ious(ranked[:, :2], truth)))
+        precision.append(_average_precision(window_ious(ranked[:, :2], truth)))
     if not first_iou:
         return dict.fromkeys(("R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75"), float("nan"))
     recall = np.array(first_iou)
@@ -198,13 +193,23 @@ def moment_retrieval(
     }
 
 
-def _window_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def window_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(N, 2) and (M, 2) windows -> (N, M) IoU; 0 between windows of no length."""
     left = np.maximum(a[:, None, 0], b[None, :, 0])
     right = np.minimum(a[:, None, 1], b[None, :, 1])
     intersection = np.clip(right - left, 0, None)
     union = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0])[None] - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def _best_iou(window: np.ndarray, truth: np.ndarray) -> float:
+    """IoU of one window (2,) with the one of (M, 2) true windows that it overlaps most."""
+    start, end = truth[window_ious(window[None], truth)[0].argmax()]
+    intersection = min(window[1], end) - max(window[0], start)
+    # The reference divides by the span of both here and by the sum of lengths in mAP. It is the
+    # same number, but for a rounding that decides at a threshold when times are fractions.
+    span = max(window[1], end) - min(window[0], start)
+    return intersection / span if intersection > 0 else 0.0
 
 
 def _average_precision(ious: np.ndarray) -> np.ndarray:
@@ -281,62 +286,6 @@ def chance_top1(
     masks = [as_mask(m, length) for m, length in zip(moments, lengths, strict=True)]
     shares = [float(mask.mean()) for mask in masks if mask.any()]
     return 100 * float(np.mean(shares)) if shares else float("nan")
-
-
-def relevance_windows(
-    relevance: np.ndarray,
-    frames: np.ndarray | None = None,
-    max_windows: int = MAX_WINDOWS,
-    max_overlap: float = 0.8,
-) -> list[list[float]]:
-    """Turns per-frame relevance into ranked temporal windows.
-
-    Candidates are the runs of consecutive frames at or above each of several thresholds. A
-    window's score is the IoU that it is expected to have with the relevant frames if each frame
-    is relevant with the probability given: sum inside / (length + sum outside). Unlike the mean
-    inside, this does not favour a single confident frame over the whole of its moment. Of two
-    windows that overlap by more than `max_overlap` (IoU), the worse is dropped.
-
-    Args:
-        relevance: (T,) in [0, 1].
-        frames: (T,) ascending frame numbers; None: 0, 1, ..., T - 1.
-        max_windows: at most so many windows are returned.
-        max_overlap: largest IoU of two windows that are both kept.
-
-    Returns:
-        [[start, end, score], ...], best first; frames s..e are the window [s, e + 1]. At least
-        one window for T >= 1.
-
-    Raises:
-        ValueError: `relevance` is not (T,), or `frames` has another length.
-    """
-    relevance = np.asarray(relevance, dtype=float)
-    frames = np.arange(relevance.size) if frames is None else np.asarray(frames)
-    if relevance.ndim != 1 or frames.shape != relevance.shape:
-        raise ValueError(f"relevance {relevance.shape} and frames {frames.shape} must be (T,)")
-    if relevance.size == 0:
-        return []
-    low, high = relevance.min(), relevance.max()
-    levels = [*WINDOW_THRESHOLDS, *(low + share * (high - low) for share in WINDOW_RANGE_SHARES)]
-    positions = np.arange(relevance.size)
-    runs = {run for level in levels for run in spans(positions, relevance >= level)}
-
-    before = np.concatenate([[0.0], np.cumsum(relevance)])  # before[i]: sum of frames < i
-    candidates = []
-    for start, end in runs:
-        inside, length = before[end + 1] - before[start], end + 1 - start
-        score = inside / (length + before[-1] - inside)
-        candidates.append([float(frames[start]), float(frames[end]) + 1, float(score)])
-    candidates.sort(key=lambda window: (-window[2], window[0], window[1]))
-
-    kept: list[list[float]] = []
-    for window in candidates:
-        others = np.array([k[:2] for k in kept]).reshape(-1, 2)
-        if (_window_ious(np.array([window[:2]]), others) <= max_overlap).all():
-            kept.append(window)
-        if len(kept) == max_windows:
-            break
-    return kept
 
 
 def as_mask(moment: np.ndarray | Intervals, num_frames: int | None = None) -> np.ndarray:

@@ -32,6 +32,7 @@ class Segmentation:
     relevance: (T,) float32 in [0, 1], how well each frame shows what the expression says
     moments: inclusive intervals of original frame numbers that were taken as M+
     rle: T masks
+    logits: (T, h, w) float16 mask logits as the network gives them, where they were asked for
     """
 
     text: str
@@ -42,6 +43,7 @@ class Segmentation:
     relevance: np.ndarray
     moments: list[tuple[int, int]]
     rle: list[RLE]
+    logits: np.ndarray | None = None
 
     def mask(self, i: int) -> np.ndarray:
         """The mask of the i-th processed frame (frame `frames[i]` of the video), (H, W) bool."""

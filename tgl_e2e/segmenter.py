@@ -12,6 +12,7 @@ from torch import Tensor
 from tgl_e2e.errors import InputError
 from tgl_e2e.inference import Block, BlockResult, Chooser, Progress, VideoPass
 from tgl_e2e.model.tgl import TGL
+from tgl_e2e.model.vision import ABSENT_LOGIT
 from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
 from tgl_e2e.results import FrameResult, Segmentation, encode_mask
 from tgl_e2e.video import VideoSource, open_video
@@ -30,11 +31,13 @@ class VideoSegmenter:
         batch_frames: M- frames that are decoded at once (trunk and adapters go by window).
         max_texts: sentences that run side by side; more are done one group after the other.
         progress: called with (frames done, frames in all or None, stage).
+        keep_logits: also hand out the mask logits, 2 bytes for each of (S/4)^2 places a frame.
     """
 
     def __init__(
         self, model: TGL, threshold: float = 0.5, always_target: bool = False,
         batch_frames: int = 8, max_texts: int = 8, progress: Progress | None = None,
+        keep_logits: bool = False,
     ) -> None:
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold {threshold} is no probability; give one from 0 to 1")
@@ -46,6 +49,7 @@ class VideoSegmenter:
         self.batch_frames = batch_frames
         self.max_texts = max_texts
         self.progress = progress or (lambda done, total, stage: None)
+        self.keep_logits = keep_logits
 
     def segment(
         self, video: Any, texts: Sequence[str], moments: Any = "auto", start: int = 0,
@@ -127,7 +131,7 @@ class VideoSegmenter:
         self, source: VideoSource, texts: Sequence[str], spec: MomentsSpec,
         intervals: list | None, frames: tuple[int, int | None, int],
     ) -> list[Segmentation]:
-        collected = _Collected(source, texts)
+        collected = _Collected(source, texts, self.keep_logits)
         if spec.k is None:
             self._collect(source, texts, frames, self._chooser(spec, intervals), collected)
             lost = [n for n in range(len(texts)) if not collected.any_relevant(n)]
@@ -155,7 +159,7 @@ class VideoSegmenter:
                 numbers, intervals[n])
             ranked = np.argsort(np.where(allowed, -relevance[n], np.inf), kind="stable")
             best[row, ranked[: min(k, allowed.sum())]] = True
-        second = _Collected(source, [texts[n] for n in chosen])
+        second = _Collected(source, [texts[n] for n in chosen], self.keep_logits)
         self._collect(
             source, [texts[n] for n in chosen], frames,
             lambda block, _: best[:, block.index : block.index + len(block.numbers) - block.first],
@@ -190,9 +194,9 @@ class VideoSegmenter:
 
 
 class _Collected:
-    """What has been found so far: scores, and masks as run lengths."""
+    """What has been found so far: scores, masks as run lengths, and logits where asked for."""
 
-    def __init__(self, source: VideoSource, texts: Sequence[str]) -> None:
+    def __init__(self, source: VideoSource, texts: Sequence[str], keep_logits: bool) -> None:
         self.source = source
         self.texts = list(texts)
         self._numbers: list[np.ndarray] = []
@@ -200,6 +204,7 @@ class _Collected:
         self._relevant: list[np.ndarray] = []
         self._waiting: list[np.ndarray] = []
         self._rle: list[list[dict]] = [[] for _ in texts]
+        self._logits: list[list[np.ndarray]] | None = [[] for _ in texts] if keep_logits else None
 
     def add_scores(self, block: BlockResult) -> None:
         self._numbers.append(block.numbers)
@@ -212,11 +217,15 @@ class _Collected:
         for n, rle in enumerate(self._rle):
             masks = _to_size(block.logits[n], self.source.size)
             rle.extend(encode_mask(mask) for mask in masks)
+            if self._logits is not None:
+                self._logits[n].extend(_half(block.logits[n]))
 
     def fill(self, block: BlockResult) -> None:
         for n, at in zip(*np.nonzero(block.waiting), strict=True):
             mask = _to_size(block.logits[n, at : at + 1], self.source.size)[0]
             self._rle[n][block.index + at] = encode_mask(mask)
+            if self._logits is not None:
+                self._logits[n][block.index + at] = _half(block.logits[n, at])
 
     def replace(self, chosen: list[int], other: _Collected) -> None:
         """Masks and M+ of some sentences from another pass; the relevance stays."""
@@ -225,6 +234,8 @@ class _Collected:
         self._relevant = [relevant]
         for row, n in enumerate(chosen):
             self._rle[n] = other._rle[row]
+            if self._logits is not None:
+                self._logits[n] = other._logits[row]
 
     def numbers(self) -> np.ndarray:
         return np.concatenate(self._numbers)
@@ -244,6 +255,8 @@ class _Collected:
         for n, rle in enumerate(self._rle):
             if not self.any_relevant(n):
                 self._rle[n] = [empty] * len(rle)
+                if self._logits is not None:
+                    self._logits[n] = [np.full_like(x, ABSENT_LOGIT) for x in self._logits[n]]
 
     def segmentations(self) -> list[Segmentation]:
         numbers, relevance = self.numbers(), self.relevance()
@@ -253,9 +266,14 @@ class _Collected:
                 text=text, num_frames=len(numbers), size=self.source.size, fps=self.source.fps,
                 frames=numbers, relevance=relevance[n], moments=spans(numbers, relevant[n]),
                 rle=self._rle[n],
+                logits=None if self._logits is None else np.stack(self._logits[n]),
             )
             for n, text in enumerate(self.texts)
         ]
+
+
+def _half(logits: Tensor) -> np.ndarray:
+    return logits.half().cpu().numpy()
 
 
 def _to_size(logits: Tensor, size: tuple[int, int]) -> np.ndarray:

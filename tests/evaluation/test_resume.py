@@ -3,61 +3,70 @@
 import pytest
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.resume import PartialResults
+from tgl_e2e.evaluation.resume import PartialResults
 
 IDENTITY = {"checkpoint": "abc", "threshold": 0.5}
 
 
+def begun(folder, identity=IDENTITY, resume=False, process=0):
+    partial = PartialResults(folder, identity, process)
+    partial.begin(resume)
+    return partial
+
+
 def test_goes_on_where_it_was(tmp_path):
     folder = tmp_path / "a" / "b"
-    first = PartialResults(folder, IDENTITY, resume=False)
+    first = begun(folder)
     first.add("v1", {"x": 1})
     first.add("v2", {"x": 2.5})
     # Killed in the middle of a line, without closing anything.
     path = folder / "partial-0.jsonl"
     with path.open("ab") as file:
         file.write(b'{"video": "v3", "res')
-    second = PartialResults(folder, IDENTITY, resume=True)
+    second = begun(folder, resume=True)
     assert second.finished == {"v1": {"x": 1}, "v2": {"x": 2.5}}
     second.add("v3", {"x": 3})
     second.close()
-    third = PartialResults(folder, IDENTITY, resume=True)
+    third = begun(folder, resume=True)
     assert list(third.finished) == ["v1", "v2", "v3"]
     third.remove()
     assert list(folder.iterdir()) == []
 
 
 def test_reads_the_files_of_all_processes(tmp_path):
+    begun(tmp_path)
     for process in range(2):
-        part = PartialResults(tmp_path, IDENTITY, resume=True, process=process)
+        part = PartialResults(tmp_path, IDENTITY, process)
         part.add(f"v{process}", {})
         part.close()
-    assert set(PartialResults(tmp_path, IDENTITY, resume=True).finished) == {"v0", "v1"}
+    # Another number of processes reads them all the same.
+    assert set(begun(tmp_path, resume=True).finished) == {"v0", "v1"}
+    assert set(PartialResults(tmp_path, IDENTITY, 5).read()) == {"v0", "v1"}
 
 
 def test_refuses_to_mix_settings_or_to_throw_away_work(tmp_path):
-    first = PartialResults(tmp_path, IDENTITY, resume=False)
+    first = begun(tmp_path)
     first.add("v1", {})
     first.close()
     with pytest.raises(InputError, match=r"threshold 0\.5, now it is 0\.4"):
-        PartialResults(tmp_path, {**IDENTITY, "threshold": 0.4}, resume=True)
+        begun(tmp_path, {**IDENTITY, "threshold": 0.4}, resume=True)
     with pytest.raises(InputError, match="--resume"):
-        PartialResults(tmp_path, IDENTITY, resume=False)
+        begun(tmp_path)
 
 
 def test_leaves_nothing_behind_without_a_finished_video(tmp_path):
-    PartialResults(tmp_path / "new", IDENTITY, resume=False).close()
+    begun(tmp_path / "new").undo_begin()
     assert list(tmp_path.iterdir()) == []
-    PartialResults(tmp_path, IDENTITY, resume=False).close()
+    begun(tmp_path).undo_begin()
     assert tmp_path.is_dir() and list(tmp_path.iterdir()) == []
 
 
 def test_unusable_folders_and_files(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        PartialResults(tmp_path / "file", IDENTITY, resume=False)
+        begun(tmp_path / "file")
     (tmp_path / "partial-0.jsonl").write_text("nonsense\n")
     with pytest.raises(InputError, match="damaged"):
-        PartialResults(tmp_path, IDENTITY, resume=True)
+        begun(tmp_path, resume=True)
     (tmp_path / "partial-0.jsonl").write_text('{"identity"')  # killed while it began
-    assert PartialResults(tmp_path, IDENTITY, resume=True).finished == {}
+    assert begun(tmp_path, resume=True).finished == {}

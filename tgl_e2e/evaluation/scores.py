@@ -7,7 +7,8 @@ processes or from an interrupted run, and are put together without the masks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,13 +20,14 @@ from tgl_e2e.metrics import (
     contour_accuracy,
     moment_retrieval,
     region_similarity,
-    relevance_windows,
     top1_accuracy,
 )
 from tgl_e2e.moments import spans
+from tgl_e2e.relevance import relevance_windows
 from tgl_e2e.results import Segmentation
 
-MEANS = ("J", "F", "J&F", "top1", "chance")
+MEANS = ("J", "F", "J&F", "top1")
+PRECISION_IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)  # P@IoU of referring image segmentation
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,10 @@ class ExpressionScore:
     J, F: in percent, means over the frames. top1: 100 or 0; chance: share of M+ in percent; both
     None without a relevant frame. answered: whether any frame got a mask. moments: the frames
     taken as M+, inclusive. windows: [start, end, score], best first; truth: [start, end] windows.
-    tags: what the data set knows about the expression, for breakdowns; a list counts for each of
-    its values.
+    relevance: of each processed frame, rounded. intersection, union: pixels, over all frames.
+    target_size: share of the pixels that the target takes, in percent, over the frames that show
+    it; None if none does. tags: what the data set knows about the expression, for breakdowns; a
+    list counts for each of its values.
     """
 
     video: str
@@ -52,6 +56,10 @@ class ExpressionScore:
     moments: list[list[int]]
     truth: list[list[int]] | None
     windows: list[list[float]]
+    relevance: list[float]
+    intersection: int | None
+    union: int | None
+    target_size: float | None
     tags: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -69,17 +77,16 @@ def score_expression(
     expression: ExpressionRecord,
     segmentation: Segmentation,
     num_frames: int,
-    tags: Mapping[str, Any] | None = None,
 ) -> ExpressionScore:
-    """Holds one result against the truth, over the frames that were processed.
+    """Holds one result against the truth, over the frames that were processed; without tags.
 
     Args:
         num_frames: of the whole video; `segmentation.frames` are positions in it.
-        tags: see ExpressionScore.
     """
     frames = np.asarray(segmentation.frames)
     answered = False
-    j, f = [], []
+    j, f, sizes = [], [], []
+    intersection = union = 0
     for i, position in enumerate(frames):
         pred = segmentation.mask(i)
         answered = answered or bool(pred.any())
@@ -87,6 +94,10 @@ def score_expression(
         if truth is not None:
             j.append(region_similarity(pred, truth))
             f.append(contour_accuracy(pred, truth))
+            intersection += int(np.count_nonzero(pred & truth))
+            union += int(np.count_nonzero(pred | truth))
+            if truth.any():
+                sizes.append(100 * float(truth.mean()))
 
     relevance = np.asarray(segmentation.relevance, dtype=float)
     relevant = expression.relevant(num_frames)
@@ -109,42 +120,92 @@ def score_expression(
         chance=chance,
         moments=[[int(start), int(end)] for start, end in segmentation.moments],
         truth=windows_of_truth,
-        windows=relevance_windows(relevance, frames),
-        tags=dict(tags or {}),
+        windows=[[*w[:2], round(w[2], 6)] for w in relevance_windows(relevance, frames)],
+        relevance=[round(float(r), 4) for r in relevance],
+        intersection=intersection if j else None,
+        union=union if j else None,
+        target_size=float(np.mean(sizes)) if sizes else None,
     )
 
 
 def summarize(scores: Sequence[ExpressionScore]) -> dict[str, float | int | None]:
     """Means over (video, expression) pairs, in percent; None where nothing is known.
 
-    Keys: J, F, J&F; top1 and chance; R1@0.5, R1@0.7, mAP, mAP@0.5, mAP@0.75 (see
-    `metrics.moment_retrieval`); no_target_accuracy (share of the expressions without target that
-    got no mask at all); num_expressions.
+    Expressions without target count as the script of MeViS counts them: a frame is right (J and F
+    are 1) where the prediction is empty too, and wrong (0) elsewhere.
+
+    Keys: J, F, J&F, top1; R1@0.5, R1@0.7, mAP, mAP@0.5, mAP@0.75 (see `metrics.moment_retrieval`);
+    num_expressions.
     """
     known = [s for s in scores if s.truth is not None]
     retrieval = moment_retrieval([s.windows for s in known], [s.truth for s in known])
     return {
         **means(scores),
         **{key: _rounded(value) for key, value in retrieval.items()},
-        "no_target_accuracy": _mean(100.0 * (not s.answered) for s in scores if s.no_target),
         "num_expressions": len(scores),
     }
 
 
 def means(scores: Sequence[ExpressionScore]) -> dict[str, float | None]:
     """The part of `summarize` that makes sense for a single expression: MEANS."""
-    j, f = _mean(s.J for s in scores), _mean(s.F for s in scores)
     return {
-        "J": j,
-        "F": f,
+        "J": _mean(s.J for s in scores),
+        "F": _mean(s.F for s in scores),
         "J&F": _mean(s.jf for s in scores),
         "top1": _mean(s.top1 for s in scores),
-        "chance": _mean(s.chance for s in scores),
+    }
+
+
+def chance_of(scores: Iterable[ExpressionScore]) -> float | None:
+    """What `top1` a random frame would have, in percent."""
+    return _mean(s.chance for s in scores)
+
+
+def by_target(scores: Sequence[ExpressionScore]) -> dict[str, dict[str, float | int | None]]:
+    """Expressions with and without target apart, as in generalised referring segmentation (GRES).
+
+    T-acc: share of those with a target that got a mask in some frame; N-acc: share of those without
+    that got none in any.
+    """
+    without = [s for s in scores if s.no_target]
+    having = [s for s in scores if not s.no_target]
+    return {
+        "with_target": {
+            **masks_of(having),
+            "T-acc": _mean(100.0 * s.answered for s in having),
+            "num_expressions": len(having),
+        },
+        "no_target": {
+            **masks_of(without),
+            "N-acc": _mean(100.0 * (not s.answered) for s in without),
+            "num_expressions": len(without),
+        },
+    }
+
+
+def masks_of(scores: Sequence[ExpressionScore]) -> dict[str, float | None]:
+    """J, F and J&F alone."""
+    return {key: value for key, value in means(scores).items() if key != "top1"}
+
+
+def image_scores(scores: Sequence[ExpressionScore]) -> dict[str, float | None]:
+    """What referring image segmentation reports (RefCOCO/+/g), in percent: mIoU, the mean IoU;
+    oIoU, all intersections over all unions; P@x, the share of expressions with IoU of x or more."""
+    known = [s for s in scores if s.J is not None]
+    union = sum(s.union for s in known)
+    return {
+        "mIoU": _mean(s.J for s in known),
+        "oIoU": _rounded(100 * sum(s.intersection for s in known) / union) if union else None,
+        **{
+            f"P@{x}": _mean(100.0 * (s.intersection >= x * s.union) for s in known)
+            for x in PRECISION_IOUS
+        },
     }
 
 
 def breakdown(scores: Sequence[ExpressionScore]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Summaries of the expressions that share a tag: {tag: {value: summary}}, values sorted."""
+    """Summaries of the expressions that share a tag, with chance beside them:
+    {tag: {value: summary}}, values sorted."""
     groups: dict[str, dict[str, list[ExpressionScore]]] = {}
     for score in scores:
         for tag, value in score.tags.items():
@@ -152,7 +213,10 @@ def breakdown(scores: Sequence[ExpressionScore]) -> dict[str, dict[str, dict[str
                 name = ("no", "yes")[one] if isinstance(one, bool) else str(one)
                 groups.setdefault(tag, {}).setdefault(name, []).append(score)
     return {
-        tag: {value: summarize(members) for value, members in sorted(values.items())}
+        tag: {
+            value: {**summarize(members), "chance": chance_of(members)}
+            for value, members in sorted(values.items(), key=lambda item: _natural(item[0]))
+        }
         for tag, values in groups.items()
     }
 
@@ -166,6 +230,11 @@ def by_video(scores: Iterable[ExpressionScore]) -> dict[str, dict[str, Any]]:
         video: {**means(members), "num_expressions": len(members)}
         for video, members in groups.items()
     }
+
+
+def _natural(name: str) -> list[str | int]:
+    """A key that sorts "4 to 10 %" before "10 to 100 %"."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def _known(value: float) -> float | None:

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from tgl_e2e.data.base import ExpressionRecord
+from tgl_e2e.evaluation.scores import (
+    ExpressionScore,
+    breakdown,
+    by_target,
+    by_video,
+    chance_of,
+    image_scores,
+    score_expression,
+    summarize,
+)
 from tgl_e2e.results import Segmentation, encode_mask
-from tgl_e2e.scores import ExpressionScore, breakdown, by_video, score_expression, summarize
 
 FRAMES, HEIGHT, WIDTH = 4, 40, 50
 
@@ -66,8 +75,12 @@ def test_means_over_frames_then_over_expressions():
     together = summarize([score, perfect])
     assert together["J"] == pytest.approx((62.5 + 100) / 2)
     assert together["J&F"] == pytest.approx((together["J"] + together["F"]) / 2, abs=1e-4)
-    assert together["top1"] == 50 and together["chance"] == 62.5
-    assert together["num_expressions"] == 2 and together["no_target_accuracy"] is None
+    assert together["top1"] == 50 and chance_of([score, perfect]) == 62.5
+    assert together["num_expressions"] == 2
+    assert list(together) == [
+        "J", "F", "J&F", "top1", "R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75",
+        "num_expressions",
+    ]  # fmt: skip
 
 
 def test_expressions_of_equal_text_count_each():
@@ -76,7 +89,7 @@ def test_expressions_of_equal_text_count_each():
     bad = score_expression("w", one, result([EMPTY] * 4, [0] * 4), FRAMES)
     assert summarize([good, good, bad])["J"] == pytest.approx(100 * 2 / 3, abs=1e-3)
     assert by_video([good, bad, good])["v"] == {
-        "J": 100, "F": 100, "J&F": 100, "top1": 100, "chance": 100, "num_expressions": 2,
+        "J": 100, "F": 100, "J&F": 100, "top1": 100, "num_expressions": 2,
     }  # fmt: skip
 
 
@@ -87,9 +100,33 @@ def test_no_target_expressions():
     assert silent.top1 is None and silent.chance is None and silent.truth == []
     wrong = score_expression("v", nothing, result([EMPTY, ONE, EMPTY, EMPTY], [0.9] * 4), FRAMES)
     assert wrong.answered and wrong.J == wrong.F == 75
+    one = score_expression(
+        "v", expression("0", ("a",), {"a": [(0, 3)]}), result([EMPTY] * 4, [0.1] * 4), FRAMES
+    )
     summary = summarize([silent, wrong])
-    assert summary["no_target_accuracy"] == 50
-    assert summary["top1"] is None and summary["mAP"] is None
+    assert summary["top1"] is None and summary["mAP"] is None and summary["J&F"] == 87.5
+    apart = by_target([silent, wrong, one])
+    assert apart["no_target"] == {
+        "J": 87.5, "F": 87.5, "J&F": 87.5, "N-acc": 50, "num_expressions": 2,
+    }  # fmt: skip
+    assert apart["with_target"]["T-acc"] == 0 and apart["with_target"]["num_expressions"] == 1
+    assert by_target([one])["no_target"]["N-acc"] is None
+
+
+def test_images_as_refcoco_reports_them():
+    first = expression("0", ("a",), {"a": [(0, 0)]})  # 100 pixels
+    half = np.zeros_like(ONE)
+    half[10:15, 10:20] = True
+    scores = [
+        score_expression("v", first, result([mask], [1]), 1) for mask in (ONE, half, BOTH, EMPTY)
+    ]
+    assert [(s.intersection, s.union) for s in scores] == [
+        (100, 100), (50, 100), (100, 200), (0, 100),
+    ]  # fmt: skip
+    found = image_scores(scores)
+    assert found["mIoU"] == 50 and found["oIoU"] == 50
+    assert found["P@0.5"] == 75 and found["P@0.6"] == found["P@0.9"] == 25
+    assert scores[0].target_size == 100 * 100 / (HEIGHT * WIDTH)
 
 
 def test_a_split_without_masks_or_moments():
@@ -116,7 +153,9 @@ def test_only_processed_frames_count():
 def test_scores_survive_json():
     one = expression("0", ("a",), {"a": [(0, 1)]})
     tags = {"kind": "motion", "cues": ["shape", "motion"], "appearance_decides": False}
-    score = score_expression("v", one, result([ONE] * 4, [1, 0.5, 0, 0]), FRAMES, tags)
+    score = score_expression("v", one, result([ONE] * 4, [1, 0.5, 0, 0]), FRAMES)
+    score.tags.update(tags)
+    assert score.relevance == [1, 0.5, 0, 0]
     again = ExpressionScore(**json.loads(json.dumps(score.to_dict(), allow_nan=False)))
     assert again == score and summarize([again]) == summarize([score])
 
@@ -125,7 +164,9 @@ def test_breakdown_by_tags():
     one = expression("0", ("a",), {"a": [(0, 3)]})
 
     def score(masks, **tags):
-        return score_expression("v", one, result(masks, [1] * 4), FRAMES, tags)
+        found = score_expression("v", one, result(masks, [1] * 4), FRAMES)
+        found.tags.update(tags)
+        return found
 
     scores = [
         score([ONE] * 4, kind="motion", cues=["shape", "motion"], appearance_decides=False),
@@ -139,6 +180,8 @@ def test_breakdown_by_tags():
         "cues": ["motion", "shape"],
         "appearance_decides": ["no", "yes"],
     }
+    sizes = [score([ONE] * 4, size=size) for size in ("10 to 100 %", "0 to 1 %", "4 to 10 %")]
+    assert list(breakdown(sizes)["size"]) == ["0 to 1 %", "4 to 10 %", "10 to 100 %"]
     assert parts["kind"]["motion"]["J"] == 50 and parts["kind"]["motion"]["num_expressions"] == 2
     assert parts["cues"]["shape"]["J"] == 100 and parts["cues"]["motion"]["J"] == 50
     assert parts["appearance_decides"]["yes"]["J"] == 100

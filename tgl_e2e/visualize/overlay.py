@@ -1,12 +1,6 @@
-"""Pictures of a result: masks drawn on frames, and relevance over time.
-
-matplotlib is imported where it is used, and through its objects only (no pyplot, hence no global
-state and no display).
-"""
+"""Masks drawn on frames."""
 
 import colorsys
-import os
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tgl_e2e.moments import inside
 from tgl_e2e.results import Segmentation
-from tgl_e2e.video import open_video
 
 # Far apart from each other, and readable both on video and on white paper.
 _COLOURS = [
@@ -39,9 +32,6 @@ def colour(n: int) -> tuple[int, int, int]:
         return _COLOURS[n]
     hue = n * 0.618034 % 1  # the golden ratio spreads any number of hues
     return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.75, 0.9))
-
-
-# --- one frame -----------------------------------------------------------------------------------
 
 
 def draw_overlay(
@@ -86,13 +76,13 @@ def _draw_mask(out: np.ndarray, mask: np.ndarray, rgb: tuple[int, int, int]) -> 
     part, mask = out[box], mask[box]
     part[mask] = np.round(part[mask] * (1 - _FILL) + np.array(rgb) * _FILL)
     # A contour in the mask's colour, with a light one around it: seen on every background.
-    inner = mask & ~_shrunk(mask, width)
-    outer = ~mask & ~_shrunk(~mask, max(1, width // 2))
+    inner = mask & ~shrunk(mask, width)
+    outer = ~mask & ~shrunk(~mask, max(1, width // 2))
     part[inner] = rgb
     part[outer] = np.round(part[outer] * 0.25 + 255 * 0.75)
 
 
-def _shrunk(mask: np.ndarray, steps: int) -> np.ndarray:
+def shrunk(mask: np.ndarray, steps: int) -> np.ndarray:
     """The mask without its outermost `steps` pixels; the picture's own edge is no contour."""
     for _ in range(steps):
         padded = np.pad(mask, 1, constant_values=True)
@@ -122,7 +112,7 @@ def _labels(texts: tuple[str, ...], lit: tuple[bool, ...], size: tuple[int, int]
     height, width = size
     font_size = max(8, min(round(height / 26), round(width / 30), 40))
     scale = 1 if font_size >= 16 else 2  # small letters are drawn twice as large, then reduced
-    font = _font(font_size * scale)
+    font = load_font(font_size * scale)
     pad, gap = scale * max(3, font_size // 3), scale * max(1, font_size // 6)
     line = round(font_size * scale * 1.25)
     canvas = Image.new("RGBA", (width * scale, height * scale))
@@ -167,96 +157,12 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
     # matplotlib brings DejaVu Sans, which has far more alphabets than pillow's own font.
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), size)
-
-
-# --- over time -----------------------------------------------------------------------------------
-
-_WIDTH, _SIDE = 12.0, 0.5  # inches: of the picture, of its left and right margin
-_ROW, _CURVE = 1.1, 0.66  # of one expression with its caption, of its curve alone
-_HEAD, _FOOT, _TIES, _GAP = 0.15, 0.5, 0.12, 0.08
-_DPI = 140
-THUMBNAIL_SIDE = 360  # pixels of the longer side
-_INK, _FAINT = "#333333", "#999999"
-
-
-def draw_timeline(
-    path: str | os.PathLike | None,
-    segmentations: Sequence[Segmentation],
-    threshold: float,
-    thumbnails: Sequence[tuple[int, np.ndarray]] = (),
-):
-    """Relevance per frame, one row per expression, with the threshold and the M+ spans shaded.
-
-    path: where the PNG goes; None: it is only drawn
-    segmentations: all of one video
-    threshold: the relevance from which a frame counts as M+
-    thumbnails: pairs (frame number, rgb (h, w, 3) uint8) set above, each tied to its frame
-    returns: the matplotlib Figure
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    thumb_width = (_WIDTH - 2 * _SIDE + _GAP) / max(len(thumbnails), 4) - _GAP
-    strip = max((thumb_width * t.shape[0] / t.shape[1] for _, t in thumbnails), default=0.0)
-    ties = _TIES if len(thumbnails) else 0.0
-    height = _HEAD + strip + ties + len(segmentations) * _ROW + _FOOT
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-
-    def add_axes(left: float, bottom: float, width: float, tall: float):
-        return figure.add_axes((left / _WIDTH, bottom / height, width / _WIDTH, tall / height))
-
-    for n, segmentation in enumerate(segmentations):
-        bottom = _FOOT + (len(segmentations) - 1 - n) * _ROW
-        axes = add_axes(_SIDE, bottom, _WIDTH - 2 * _SIDE, _CURVE)
-        _draw_row(axes, segmentation, threshold, colour(n))
-        if n == len(segmentations) - 1:
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel("frame", fontsize=9, color=_INK)
-
-    used = len(thumbnails) * (thumb_width + _GAP) - _GAP
-    for i, (number, rgb) in enumerate(thumbnails):
-        left = (_WIDTH - used) / 2 + i * (thumb_width + _GAP)
-        foot = height - _HEAD - strip
-        tall = thumb_width * rgb.shape[0] / rgb.shape[1]
-        picture = add_axes(left, foot + strip - tall, thumb_width, tall)
-        picture.imshow(rgb, interpolation="lanczos", aspect="auto")
-        picture.set_axis_off()
-        _draw_tie(figure, number, (left + thumb_width / 2, foot), height)
-    if path is not None:
-        with warnings.catch_warnings():  # a script that the font lacks is shown as boxes
-            warnings.filterwarnings("ignore", message="Glyph .* missing")
-            figure.savefig(path, format="png")
-    return figure
-
-
-def draw_strip(
-    path: str | os.PathLike | None,
-    video: object,
-    segmentations: Sequence[Segmentation],
-    threshold: float,
-    count: int = 6,
-):
-    """One picture: `count` frames spread over the video with their masks, the timeline below.
-
-    video: whatever `open_video` takes, the one that was segmented
-    returns: the matplotlib Figure
-    """
-    first = segmentations[0]
-    wanted = {int(first.frames[i]): i for i in spread(first.num_frames, count)}
-    start, end = min(wanted), max(wanted) + 1
-    thumbnails = [
-        (number, overlay_of(rgb, segmentations, wanted[number], side=THUMBNAIL_SIDE))
-        for number, rgb in open_video(video).frames(start, end)
-        if number in wanted
-    ]
-    return draw_timeline(path, segmentations, threshold, thumbnails)
 
 
 def overlay_of(
@@ -288,50 +194,3 @@ def spread(num_frames: int, count: int) -> list[int]:
     """Up to `count` positions below num_frames, evenly spread, each in the middle of its part."""
     count = min(count, num_frames)
     return [int((i + 0.5) * num_frames / count) for i in range(count)]
-
-
-def _draw_row(axes, segmentation: Segmentation, threshold: float, rgb: tuple[int, int, int]):
-    hue = tuple(c / 255 for c in rgb)
-    frames, relevance = segmentation.frames, segmentation.relevance
-    half = np.diff(frames).min() / 2 if len(frames) > 1 else 0.5
-    for start, end in segmentation.moments:
-        axes.axvspan(start - half, end + half, color=hue, alpha=0.22, linewidth=0)
-    axes.axhline(threshold, color=_FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.plot(frames, relevance, color=hue, linewidth=1.8, solid_joinstyle="round",
-              marker="o" if len(frames) < 12 else None, markersize=3)  # fmt: skip
-    axes.set_xlim(frames[0] - half, frames[-1] + half)
-    axes.set_ylim(0, 1.04)
-    axes.set_yticks([0, threshold, 1] if 0.15 <= threshold <= 0.85 else [0, 1])
-    if len(frames) <= 12:
-        axes.set_xticks(frames)
-    else:
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.tick_params(labelbottom=False, labelsize=8, colors=_INK, length=3, color=_FAINT)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_FAINT)
-    text = " ".join(segmentation.text.split())
-    text = text if len(text) <= 110 else text[:109] + "…"
-    count = int(inside(frames, segmentation.moments).sum())
-    summary = f"{count} of {len(frames)} frames relevant"
-    bold = {"fontsize": 10, "color": hue, "fontweight": "bold"}
-    for title, place, style in (
-        (text, "left", bold),
-        (summary, "right", {"fontsize": 8, "color": _INK}),
-    ):
-        title = axes.set_title(title, loc=place, pad=7, parse_math=False, **style)
-        title.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 4})  # over the ties
-
-
-def _draw_tie(figure, number: int, foot: tuple[float, float], height: float) -> None:
-    """A line from the foot (inches) of a thumbnail to its frame in the topmost row."""
-    from matplotlib.lines import Line2D
-
-    row = figure.axes[0]
-    x, y = row.transData.transform((number, 0)) / figure.dpi
-    top = row.get_position().y1 * height
-    xs = [foot[0], foot[0], x, x]
-    ys = [foot[1], foot[1] - 0.05, top + 0.3, y + 0.02]
-    line = Line2D([v / _WIDTH for v in xs], [v / height for v in ys], color=_FAINT, linewidth=0.7)
-    line.set_zorder(-1)
-    figure.add_artist(line)

@@ -6,19 +6,24 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from tgl_e2e.data.base import VideoDataset, VideoRecord
 from tgl_e2e.errors import InputError
-from tgl_e2e.results import Segmentation
-from tgl_e2e.scores import ExpressionScore, breakdown, by_video, summarize
+from tgl_e2e.evaluation.davis import matched_scores
+from tgl_e2e.evaluation.scores import (
+    ExpressionScore,
+    breakdown,
+    by_target,
+    by_video,
+    chance_of,
+    image_scores,
+    summarize,
+)
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 CSV_COLUMNS = ("video", "expression", "text", "num_frames", "no_target", "answered",
                "J&F", "J", "F", "top1", "chance")  # fmt: skip
 
@@ -28,14 +33,27 @@ def report(
     videos: Sequence[VideoRecord],
     finished: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The content of metrics.json, in the data set's order whatever the order of the results."""
+    """The content of metrics.json, in the data set's order whatever the order of the results.
+
+    Beside `overall`: `chance`, what top1 is by chance; `by_target`, see `scores.by_target`;
+    `images` for RefCOCO/+/g, see `scores.image_scores`; `matched` for Ref-DAVIS17, see
+    `davis.matched_scores`; `breakdown` by tags; `videos`; `expressions`.
+    """
     results = [finished[video.name] for video in videos]
     scores = [ExpressionScore(**score) for result in results for score in result["scores"]]
     frames, seconds = sum(r["frames"] for r in results), sum(r["seconds"] for r in results)
-    return {
+    content = {
         "version": METRICS_VERSION,
         "dataset": {"name": dataset.kind, "split": dataset.split, "videos": len(videos)},
         "overall": summarize(scores),
+        "chance": chance_of(scores),
+        "by_target": by_target(scores),
+    }
+    if dataset.kind.startswith("refcoco"):
+        content["images"] = image_scores(scores)
+    if dataset.kind == "ref-davis":
+        content["matched"] = matched_scores([result["matched"] for result in results])
+    return content | {
         "breakdown": breakdown(scores),
         "videos": by_video(scores),
         "expressions": [{**score.to_dict(), "J&F": score.jf} for score in scores],
@@ -62,27 +80,20 @@ def write_report(folder: Path, content: Mapping[str, Any]) -> None:
     _write(folder / "metrics.json", _to_json(content))
 
 
-def save_masks(folder: Path, video: VideoRecord, result: Segmentation) -> None:
-    """One mode-L PNG per frame, 0 and 255, under the frame's own name: MeViS's submission form."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, position in enumerate(result.frames):
-        picture = Image.fromarray(result.mask(i).astype(np.uint8) * 255)
-        picture.save(folder / f"{video.frames[int(position)].stem}.png")
-
-
 def print_report(content: Mapping[str, Any], moments: str) -> None:
     """The compact table. moments: as given on the command line."""
     data, timing = content["dataset"], content["timing"]
     print(f"{data['name']} {data['split']}, {data['videos']} videos, moments: {moments}")
-    print(table(content["overall"], content["breakdown"]))
+    print(table(content))
     speed = timing["frames_per_second"]
     print(f"{timing['seconds']} s" + (f", {speed} video frames/s" if speed else ""))
 
 
-def table(overall: Mapping[str, Any], groups: Mapping[str, Mapping[str, Mapping]]) -> str:
+def table(content: Mapping[str, Any]) -> str:
     """A compact text table: all expressions, then each tag's values, chance beside top-1."""
-    rows = [("all", overall)]
-    for tag, values in groups.items():
+    overall = content["overall"]
+    rows = [("all", {**overall, "chance": content["chance"]})]
+    for tag, values in content["breakdown"].items():
         rows += [(f"{tag}: {value}", summary) for value, summary in values.items()]
     width = max(len(name) for name, _ in rows)
     heads = ["J&F", "J", "F", "top-1", "chance", "count"]
@@ -92,12 +103,21 @@ def table(overall: Mapping[str, Any], groups: Mapping[str, Mapping[str, Mapping]
         cells = "".join(f"{_shown(value):>8}" for value in values)
         lines.append(f"{name:<{width}}{cells}{summary['num_expressions']:>8}")
     retrieval = ("R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75")
-    lines.append("moments: " + "  ".join(f"{key} {_shown(overall[key])}" for key in retrieval))
-    if overall["no_target_accuracy"] is not None:
-        lines.append(
-            f"expressions without target left empty: {_shown(overall['no_target_accuracy'])} %"
-        )
+    lines.append("moments: " + _in_line(overall, retrieval))
+    if content["by_target"]["no_target"]["num_expressions"]:
+        having, without = content["by_target"].values()
+        lines.append(f"with target: {_in_line(having, ('J&F', 'T-acc'))}; "
+                     f"without: {_in_line(without, ('J&F', 'N-acc'))}")  # fmt: skip
+    if "images" in content:
+        lines.append("images: " + _in_line(content["images"], content["images"]))
+    if "matched" in content:
+        lines.append("objects matched as by davis2017-evaluation (unsupervised): "
+                     + _in_line(content["matched"], content["matched"]))  # fmt: skip
     return "\n".join(lines)
+
+
+def _in_line(values: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return "  ".join(f"{key} {_shown(values[key])}" for key in keys)
 
 
 def _to_json(content: Mapping[str, Any]) -> str:

@@ -1,0 +1,169 @@
+"""Evaluations found on disk, and the paper's tables filled with them."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgl_e2e.errors import InputError
+from tgl_e2e.evaluation.paper import FULL, Row, Table
+
+
+@dataclass(frozen=True)
+class Run:
+    """One metrics.json: what was evaluated, and its scores in percent.
+
+    switches: what the network has, see `paper.SWITCHES`. parameters: total and tam.
+    """
+
+    path: Path
+    dataset: str
+    split: str
+    videos: int
+    level: str | None
+    model: str
+    moments: str
+    switches: frozenset[str]
+    seed: int | None
+    parameters: dict[str, int]
+    scores: dict[str, float | None]
+
+
+def find_runs(folders: Iterable[Path]) -> list[Run]:
+    """All evaluations below some folders.
+
+    Raises:
+        InputError: a folder is not there or holds none, or a metrics.json is of another program.
+    """
+    runs = []
+    for folder in folders:
+        paths = sorted(folder.rglob("metrics.json"))
+        if not paths:
+            raise InputError(f"{folder}: no metrics.json below it; evaluate into it first")
+        runs += [read_run(path) for path in paths]
+    return runs
+
+
+def read_run(path: Path) -> Run:
+    """One metrics.json; InputError if it is of another program or version."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        config, data = content["config"], content["dataset"]
+        scores = dict(content["overall"])
+        if content.get("matched", {}).get("J&F") is not None:
+            scores |= content["matched"]
+        levels = list(content["breakdown"].get("level", {}))
+        training = config["training"] or {}
+        return Run(
+            path, data["name"], data["split"], data["videos"],
+            levels[0] if len(levels) == 1 else None,
+            config["model"]["name"], config["arguments"]["moments"],
+            switches_of(config["model"], training), training.get("seed"),
+            content["parameters"], scores,
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: not of this version of tgl_e2e.evaluate; "
+                         f"evaluate again") from None  # fmt: skip
+
+
+def switches_of(model: dict[str, Any], training: dict[str, Any]) -> frozenset[str]:
+    """What a network and its training have of `paper.SWITCHES`; not said means the full method."""
+    off = {
+        "sampling": not training.get("moment_sampling", True),
+        "oss": not training.get("selective", True),
+        "tam": training.get("tam_weight", 1.0) == 0,
+        "mdp": not model["memory"]["dual_path"],
+        "mfe": not model["memory"]["mfe"],
+        "bank": model["memory"]["bank"] == "all",
+        "temporal": not model["adapter"]["temporal"],
+    }
+    return FULL - {name for name, is_off in off.items() if is_off}
+
+
+def tell(table: Table, runs: Sequence[Run], markdown: bool = False) -> str:
+    """A table as text, once per data set and kind of network; the paper's number after a slash."""
+    parts = []
+    for dataset, model in sorted({("" if table.across_datasets else r.dataset, r.model)
+                                  for r in runs}):  # fmt: skip
+        mine = [r for r in runs if r.model == model and dataset in ("", r.dataset)]
+        lines = _cells(table, mine)
+        if all(set(line[2:]) <= {"-"} or not _has_ours(line) for line in lines[1:]):
+            continue
+        parts.append(_heading(table, mine, dataset, model) + "\n"
+                     + (_markdown(lines) if markdown else _aligned(lines)))  # fmt: skip
+    nothing = f"Table {table.number}. {table.title}: nothing was evaluated for it"
+    return "\n\n".join(parts) or nothing
+
+
+def _has_ours(line: Sequence[str]) -> bool:
+    return any(not cell.startswith("-") for cell in line[2:])
+
+
+def _heading(table: Table, runs: Sequence[Run], dataset: str, model: str) -> str:
+    lines = [f"Table {table.number}. {table.title}. Ours / the paper's."]
+    if dataset:
+        sets = sorted({(r.split, r.videos, r.level) for r in runs}, reverse=True)
+        shown = ", ".join(
+            f"{split} of {videos} videos" + (f" (level {level})" if level else "")
+            for split, videos, level in sets
+        )
+        lines.append(f"Ours: {model} on {dataset}, {shown}. The paper's: Hiera-B on MeViS.")
+    if any(r.dataset == "motion" for r in runs):
+        lines.append("`motion` is synthetic and not MeViS, and neither are the networks alike: "
+                     "compare rows, not numbers.")  # fmt: skip
+    if table.note:
+        lines.append(table.note + ".")
+    return "\n".join(lines)
+
+
+def _cells(table: Table, runs: Sequence[Run]) -> list[list[str]]:
+    head = ["", "paper's row"]
+    head += [score if len({c[0] for c in table.columns}) == 1 else f"{place} {score}"
+             for place, score in table.columns]  # fmt: skip
+    if table.parameters:
+        head.append("parameters (of them TAM)")
+    lines = [head]
+    for row in table.rows:
+        line = [row.label, row.paper_label or ("the same" if row.paper else "")]
+        found = [r for r in runs if row.moments(r.moments) and r.switches == row.switches]
+        for place, score in table.columns:
+            here = [r for r in found if place == (r.dataset if table.across_datasets else r.split)]
+            line.append(_cell([r.scores.get(score) for r in here], row, place, score))
+        if table.parameters:
+            sizes = sorted({(r.parameters["total"], r.parameters["tam"]) for r in found})
+            line.append(", ".join(f"{t / 1e6:.1f} M ({m / 1e6:.1f} M)" for t, m in sizes) or "-")
+        lines.append(line)
+    return lines
+
+
+def _cell(values: Sequence[float | None], row: Row, place: str, score: str) -> str:
+    """Mean of ours, with the standard deviation over several runs, then the paper's."""
+    known = [v for v in values if v is not None and not math.isnan(v)]
+    ours = "-"
+    if known:
+        ours = f"{statistics.fmean(known):.1f}"
+        if len(known) > 1:
+            ours += f" ± {statistics.stdev(known):.1f} (n = {len(known)})"
+    paper = row.paper.get((place, score))
+    return ours if paper is None else f"{ours} / {paper:.1f}"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = ("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *rest])

@@ -1,0 +1,183 @@
+"""Masks as PNG in the layout that a data set's server takes, the zip of them, and its check.
+
+    mevis, motion     <video>/<expression>/<frame>.png               mode L, 0 and 255
+    ref-youtube-vos   Annotations/<video>/<expression>/<frame>.png   mode L, 0 and 255
+    ref-davis         anno_<0 to 3>/<video>/<frame>.png              mode P, number of the object
+    refcoco/+/g       <image>/<expression>/<frame>.png               mode L; there is no server
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from tgl_e2e.data.base import VideoDataset, VideoRecord
+from tgl_e2e.errors import InputError
+from tgl_e2e.evaluation.davis import annotation_groups
+from tgl_e2e.results import Segmentation
+
+
+def mask_file(dataset: str, video: VideoRecord, index: int, position: int) -> PurePosixPath:
+    """Where a mask lies below the folder of masks.
+
+    Args:
+        index: place of the expression in `video.expressions`.
+        position: of the frame in the video.
+    """
+    frame = f"{video.frames[position].stem}.png"
+    if dataset == "ref-davis":
+        groups = annotation_groups(video)
+        return PurePosixPath(f"anno_{index % len(groups)}", video.name, frame)
+    below = PurePosixPath(video.name, video.expressions[index].id, frame)
+    return "Annotations" / below if dataset == "ref-youtube-vos" else below
+
+
+def save_masks(
+    folder: Path, dataset: str, video: VideoRecord, results: Sequence[Segmentation]
+) -> None:
+    """Writes all masks of one video: one file per expression and frame, or per label map."""
+    if dataset == "ref-davis":
+        for group in annotation_groups(video):
+            for t, position in enumerate(results[group[0]].frames):
+                labels = np.zeros(results[group[0]].size, dtype=np.uint8)
+                for number, n in enumerate(group, start=1):
+                    labels[results[n].mask(t)] = number
+                picture = Image.fromarray(labels, mode="P")
+                picture.putpalette(_palette())
+                _save(picture, folder / mask_file(dataset, video, group[0], int(position)))
+        return
+    for n, result in enumerate(results):
+        for t, position in enumerate(result.frames):
+            picture = Image.fromarray(result.mask(t).astype(np.uint8) * 255)
+            _save(picture, folder / mask_file(dataset, video, n, int(position)))
+
+
+def read_mask(
+    folder: Path, dataset: str, video: VideoRecord, index: int, position: int
+) -> np.ndarray:
+    """(H, W) bool: a mask that `save_masks` wrote; InputError if it is not there."""
+    path = folder / mask_file(dataset, video, index, position)
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture)
+    except (OSError, SyntaxError):
+        raise InputError(f"{path}: no readable mask; evaluate without --no-masks") from None
+    if dataset == "ref-davis":
+        return values == 1 + index // len(annotation_groups(video))
+    return values > 127
+
+
+def write_submission(
+    path: Path, masks: Path, dataset: str, videos: Sequence[VideoRecord]
+) -> None:
+    """Packs the masks that `save_masks` wrote into a zip and checks it; it appears whole or not.
+
+    Raises:
+        InputError: the zip cannot be written, or the check fails.
+    """
+    if dataset.startswith("refcoco"):
+        raise InputError(f"--submission: no server takes masks of {dataset}; leave it out")
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:  # PNG is packed already
+            for name, _ in _expected(dataset, videos):
+                file.write(masks / name, name)
+        check_submission(temporary, dataset, videos)
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = f"{error.filename or path}: {error.strerror}"
+        raise InputError(f"--submission {path}: cannot be written ({reason})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_submission(
+    path: str | os.PathLike, dataset: str | VideoDataset, videos: Sequence[VideoRecord] = ()
+) -> int:
+    """Opens a zip and holds it against what the server expects: every file, none besides, the mode,
+    the size of the frame, and no values but those of the mode.
+
+    Args:
+        dataset: a data set, or its name, then with its `videos`.
+
+    Returns:
+        How many masks there are.
+
+    Raises:
+        InputError: names the first thing that is wrong.
+    """
+    if isinstance(dataset, VideoDataset):
+        dataset, videos = dataset.kind, dataset.videos
+    try:
+        file = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile):
+        raise InputError(f"{path}: not a readable zip file; write it again") from None
+    with file:
+        present = {name for name in file.namelist() if not name.endswith("/")}
+        expected = dict(_expected(dataset, videos))
+        missing, odd = sorted(set(expected) - present), sorted(present - set(expected))
+        if missing:
+            raise InputError(f"{path}: {len(missing)} masks are missing, first {missing[0]}; "
+                             f"evaluate the whole split again")  # fmt: skip
+        if odd:
+            raise InputError(f"{path}: {len(odd)} files do not belong there, first {odd[0]}; "
+                             f"remove them")  # fmt: skip
+        for name, (size, highest) in expected.items():
+            _check_mask(f"{path}: {name}", file.read(name), size, highest)
+    return len(expected)
+
+
+def _expected(
+    dataset: str, videos: Sequence[VideoRecord]
+) -> Iterator[tuple[str, tuple[tuple[int, int], int | None]]]:
+    """Name of each mask -> its (H, W) and the highest label; None: a mask of 0 and 255."""
+    for video in videos:
+        size = video.size()
+        if dataset == "ref-davis":
+            groups = annotation_groups(video)
+            indices, highest = range(len(groups)), len(groups[0])
+        else:
+            indices, highest = range(len(video.expressions)), None
+        for index in indices:
+            for position in range(video.num_frames):
+                yield str(mask_file(dataset, video, index, position)), (size, highest)
+
+
+def _check_mask(where: str, data: bytes, size: tuple[int, int], highest: int | None) -> None:
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            form, mode, values = picture.format, picture.mode, np.asarray(picture)
+    except (OSError, SyntaxError):
+        raise InputError(f"{where}: not a readable picture; write it again") from None
+    wanted = "L" if highest is None else "P"
+    if form != "PNG" or mode != wanted:
+        raise InputError(f"{where}: {form} of mode {mode}, it must be PNG of mode {wanted}")
+    if values.shape != size:
+        raise InputError(f"{where}: {values.shape[0]} x {values.shape[1]} pixels, its frame has "
+                         f"{size[0]} x {size[1]}")  # fmt: skip
+    right = values <= highest if highest is not None else (values == 0) | (values == 255)
+    if not right.all():
+        raise InputError(f"{where}: holds the value {values[~right][0]}, which means nothing there")
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
+def _palette() -> list[int]:
+    """The colours of DAVIS: the bits of a label, spread over red, green and blue."""
+    colours = []
+    for label in range(256):
+        rgb = [0, 0, 0]
+        for bit in range(8):
+            rgb[bit % 3] |= (label >> bit & 1) << 7 - bit // 3
+        colours += rgb
+    return colours
