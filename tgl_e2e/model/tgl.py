@@ -80,7 +80,8 @@ class TGL(nn.Module):
         sam = build_sam(vision.architecture, vision.overrides, vision.image_size)
         if pretrained and vision.base is not None:
             load_sam_weights(sam, vision.base)
-        self.vision = Vision(sam, config.memory.num_memories, config.memory.num_pointers)
+        memory = config.memory
+        self.vision = Vision(sam, memory.num_memories, memory.num_pointers, memory.pool)
 
         load_text = pretrained and text.base is not None
         tokens = load_tokenizer(tokenizer or (text.base if load_text else DEFAULT_TOKENIZER))

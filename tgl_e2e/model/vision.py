@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.memory import Memories, gather_entries, nearest
+from tgl_e2e.model.memory_attention import MemoryTokens, attend_to_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -179,9 +180,13 @@ class Vision(nn.Module):
         sam: a SAM2Base, see :func:`build_sam`.
         num_memories: spatial memories that a frame attends to (at most 6).
         num_pointers: object pointers that a frame attends to.
+        memory_pool: side of the squares of cells over which memories are averaged before they are
+            kept (EfficientTAM pools in this manner); 1 keeps them as SAM2 does.
     """
 
-    def __init__(self, sam: nn.Module, num_memories: int = 6, num_pointers: int = 16) -> None:
+    def __init__(
+        self, sam: nn.Module, num_memories: int = 6, num_pointers: int = 16, memory_pool: int = 1
+    ) -> None:
         super().__init__()
         if not 1 <= num_memories < sam.num_maskmem:
             raise InputError(f"memory.num_memories is {num_memories}; SAM2 has embeddings for 1 to "
@@ -192,6 +197,7 @@ class Vision(nn.Module):
         self.sam = sam
         self.num_memories = num_memories
         self.num_pointers = num_pointers
+        self.memory_pool = memory_pool
         self.image_size: int = sam.image_size
         self.dim: int = sam.hidden_dim
         self.stage_dims = tuple(sam.image_encoder.trunk.channel_list[::-1])
@@ -278,46 +284,52 @@ class Vision(nn.Module):
         if memories is None:
             return top + self.sam.no_mem_embed.view(1, -1, 1, 1)
         height, width = top.shape[-2:]
-        index = nearest(memories.frames, frames, max(self.num_memories, self.num_pointers))
-        memory, memory_pos = self._spatial_tokens(memories, index[:, : self.num_memories],
-                                                  (height, width))
-        pointers, pointer_pos = self._pointer_tokens(memories, index[:, : self.num_pointers],
-                                                     frames)
-        attended = self.sam.memory_attention(
-            curr=rearrange(top, "n c h w -> (h w) n c"),
-            curr_pos=rearrange(self._position(top), "1 c h w -> (h w) 1 c").expand(
-                -1, len(top), -1),
-            memory=torch.cat([memory, pointers]),
-            memory_pos=torch.cat([memory_pos, pointer_pos]),
-            num_obj_ptr_tokens=len(pointers),
-        )
-        return rearrange(attended, "(h w) n c -> n c h w", h=height)
+        tokens = self._memory_tokens(memories, frames, (height, width))
+        x = rearrange(top, "n c h w -> n (h w) c")
+        pos = rearrange(self._position(top), "1 c h w -> 1 (h w) c")
+        if torch.is_grad_enabled() and self.memory_pool == 1:
+            attended = self._sam_attention(x, pos, tokens)
+        else:
+            attended = attend_to_memory(self.sam.memory_attention, x, pos, tokens)
+        return rearrange(attended, "n (h w) c -> n c h w", h=height)
+
+    def _sam_attention(self, x: Tensor, pos: Tensor, tokens: MemoryTokens) -> Tensor:
+        """SAM2's own forward, what training runs."""
+        def first(y: Tensor) -> Tensor:  # it wants tokens first
+            return y.expand(len(x), -1, -1).transpose(0, 1)
+        return self.sam.memory_attention(
+            curr=first(x), curr_pos=first(pos),
+            memory=torch.cat([first(tokens.spatial), first(tokens.pointers)]),
+            memory_pos=torch.cat([first(tokens.spatial_pos[None]), first(tokens.pointer_pos)]),
+            num_obj_ptr_tokens=tokens.pointers.shape[1],
+        ).transpose(0, 1)
 
     def _position(self, top: Tensor) -> Tensor:
         """SAM2's sine position embedding, (1, C, h, w)."""
         return self.sam.image_encoder.neck.position_encoding(top[:1]).to(top.dtype)
 
-    def _spatial_tokens(
-        self, memories: Memories, index: Tensor, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens (K * HW, N, Cm) of the chosen entries and their position embedding.
+    def _memory_tokens(
+        self, memories: Memories, frames: Tensor, size: tuple[int, int]
+    ) -> MemoryTokens:
+        """Tokens of the nearest entries, and their position embeddings.
 
-        The temporal part is by rank: the nearest entry gets index 0 of SAM2's embedding, as the
-        previous frame does there; index 6, its conditioning frame, stays unused.
+        The temporal part of spatial tokens is by rank: the nearest entry gets index 0 of SAM2's
+        embedding, as the previous frame does there; index 6, its conditioning frame, stays unused.
+        Pointers are placed by signed distance / 15, clamped to +-1.
         """
-        tokens = gather_entries(memories.features, index)  # (N, K, HW, Cm)
-        grid = tokens.new_zeros(1, tokens.shape[-1], *size)
-        where = self.sam.memory_encoder.position_encoding(grid).to(tokens.dtype)
-        where = rearrange(where, "1 c h w -> (h w) c")
-        when = self.sam.maskmem_tpos_enc[: index.shape[1], 0, 0]  # (K, Cm)
-        position = rearrange(where[None] + when[:, None], "k s c -> (k s) 1 c")
-        tokens = rearrange(tokens, "n k s c -> (k s) n c")
-        return tokens, position.expand(-1, tokens.shape[1], -1)
+        index = nearest(memories.frames, frames, max(self.num_memories, self.num_pointers))
+        chosen = index[:, : self.num_memories]
+        one_bank = memories.features.stride(0) == 0 or len(frames) == 1
+        if one_bank and bool((chosen == chosen[:1]).all()):
+            spatial = gather_entries(memories.features[:1], chosen[:1])
+        else:
+            spatial = gather_entries(memories.features, chosen)  # (N, K, hw, Cm)
+        grid = spatial.new_zeros(1, spatial.shape[-1], *size)
+        where = self.sam.memory_encoder.position_encoding(grid).to(spatial.dtype)
+        where = rearrange(self._pool(where), "1 c h w -> (h w) c")
+        when = self.sam.maskmem_tpos_enc[: chosen.shape[1], 0, 0]  # (K, Cm)
 
-    def _pointer_tokens(
-        self, memories: Memories, index: Tensor, frames: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Pointer tokens (P * C/Cm, N, Cm), placed by signed distance / 15, clamped to +-1."""
+        index = index[:, : self.num_pointers]
         pointers = gather_entries(memories.pointers, index)  # (N, P, C)
         distance = frames[:, None] - gather_entries(memories.frames, index)  # (N, P)
         distance = (distance.float() / (self.num_pointers - 1)).clamp(-1, 1)
@@ -325,9 +337,17 @@ class Vision(nn.Module):
             get_1d_sine_pe(distance, dim=self.dim).to(pointers.dtype)
         )  # (N, P, Cm)
         split = self.dim // self.sam.mem_dim  # a pointer is as wide as several memory tokens
-        tokens = rearrange(pointers, "n p (s c) -> (p s) n c", s=split)
-        position = rearrange(position, "n p c -> p n c").repeat_interleave(split, dim=0)
-        return tokens, position
+        return MemoryTokens(
+            spatial=rearrange(spatial, "n k s c -> n (k s) c"),
+            spatial_pos=rearrange(where[None] + when[:, None], "k s c -> (k s) c"),
+            pointers=rearrange(pointers, "n p (s c) -> n (p s) c", s=split),
+            pointer_pos=position.repeat_interleave(split, dim=1),
+            pool=self.memory_pool,
+        )
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) averaged over squares of ``memory_pool`` cells."""
+        return x if self.memory_pool == 1 else F.avg_pool2d(x, self.memory_pool)
 
     def write_memory(
         self, features: FrameFeatures, prediction: MaskPrediction, frames: Tensor,
@@ -358,7 +378,7 @@ class Vision(nn.Module):
         encoded = encoded + (1 - present)[:, None, None, None] * sam.no_obj_embed_spatial[
             ..., None, None]
         return Memories(
-            features=rearrange(encoded, "n c h w -> n 1 (h w) c"),
+            features=rearrange(self._pool(encoded), "n c h w -> n 1 (h w) c"),
             pointers=prediction.pointers[:, None],
             frames=frames[:, None],
         )
