@@ -40,8 +40,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="relevance from every N-th frame (default: 1)")
     add("--dtype", default="float32", choices=DTYPES, help="default: float32")
     add("--official-dtype", choices=DTYPES, help="of SAM2's predictor, where another")
-    add("--compile", action="store_true", help="torch.compile our trunk and memory attention")
-    add("--plain", action="store_true", help="ours as it was before any of its fast paths")
     add("--image-size", type=int, metavar="S", help="default: 1024, and 128 for tiny")
     add("--texts", type=int, default=1, metavar="N", help="expressions at once (default: 1)")
     add("--frames", type=int, default=12, metavar="N", help="of the video (default: 12)")
@@ -131,7 +129,7 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
 
 def _description(args: argparse.Namespace, threads: int) -> str:
     extra = "".join(text for on, text in (
-        (args.pool > 1, ", memory pooled"), (args.compile, ", compiled"), (args.plain, ", plain"),
+        (args.pool > 1, ", memory pooled"),
         (args.tam_stride > 1, f", TAM at stride {args.tam_stride}")) if on)
     official = args.official_dtype or args.dtype
     return (f"{args.backbone}, {args.frames} frames, M+ {args.share} % ({args.moments}), "
@@ -144,6 +142,7 @@ def _compare(args: argparse.Namespace, ours: Any, official: Any, device: Any) ->
     from tgl_e2e.measure import PeakMemory, synchronize
 
     seconds: dict[str, list[float]] = {"ours": [], "official": []}
+    cpu_seconds: dict[str, list[float]] = {"ours": [], "official": []}
     peaks: dict[str, Any] = {}
     ours.warm_up()
     official.warm_up()
@@ -151,16 +150,22 @@ def _compare(args: argparse.Namespace, ours: Any, official: Any, device: Any) ->
         order = [("official", official.run), ("ours", ours.run)]
         for name, run in order if turn % 2 == 0 else order[::-1]:
             with PeakMemory(device) as peak:
-                start = time.perf_counter()
+                start, cpu_start = time.perf_counter(), time.process_time()
                 run()
                 synchronize(device)
                 seconds[name].append((time.perf_counter() - start) / args.frames)
+                cpu_seconds[name].append((time.process_time() - cpu_start) / args.frames)
             peaks[name] = {"host_bytes": peak.host, "device_bytes": peak.device_bytes}
-    ratios = [a / b for a, b in zip(seconds["ours"], seconds["official"], strict=True)]
     return {
-        "ratio": _spread(ratios), "ours": _spread(seconds["ours"]),
-        "official": _spread(seconds["official"]), "peak_memory": peaks,
+        "ratio": _ratio(seconds), "ours": _spread(seconds["ours"]),
+        "official": _spread(seconds["official"]),
+        "cpu_ratio": _ratio(cpu_seconds),  # of processor time: steadier where others run too
+        "peak_memory": peaks,
     }
+
+
+def _ratio(values: dict[str, list[float]]) -> dict[str, float]:
+    return _spread([a / b for a, b in zip(values["ours"], values["official"], strict=True)])
 
 
 def _spread(values: list[float]) -> dict[str, float]:
@@ -220,7 +225,8 @@ class _Table:
                 self.line(f"{'peak ' + kind + ' memory, GB':<22}"
                           + "".join(f"{v / 1e9:>10.2f}" for v in values))
         self.line(f"ratio ours / official: {ratio['median']:.2f} "
-                  f"({ratio['min']:.2f} to {ratio['max']:.2f})")
+                  f"({ratio['min']:.2f} to {ratio['max']:.2f}); of processor time "
+                  f"{report['cpu_ratio']['median']:.2f}")
 
     def alone(self, what: str, row: dict[str, Any]) -> None:
         device = row["device_bytes"]

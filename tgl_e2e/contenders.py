@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tgl_e2e import reading
 from tgl_e2e import segmenter as segmenter_module
 from tgl_e2e.benchmark import BACKBONES
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.synthetic import make_scene, render
-from tgl_e2e.inference import Chooser, VideoPass
+from tgl_e2e.encoding import Chooser
 from tgl_e2e.measure import StageClock, count_flops
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.moments import MomentsSpec, parse_moments
@@ -72,6 +73,7 @@ def network_config(args: argparse.Namespace, size: int | None = None) -> TGLConf
     return config.with_values(**{
         "vision.architecture": BACKBONES[args.backbone], "vision.base": None, "text.base": None,
         "vision.image_size": size or args.image_size or config.vision.image_size,
+        "memory.pool": args.pool,
     })
 
 
@@ -97,7 +99,7 @@ class Ours:
         # The presence head of random weights would gate all masks, or none.
         head = self.model.vision.sam.sam_mask_decoder.pred_obj_score_head
         torch.nn.init.constant_(head.layers[-1].bias, 5.0)
-        self.segmenter = _SetMoments(self.model, max_texts=64)
+        self.segmenter = _SetMoments(self.model, tam_stride=args.tam_stride)
 
     def run(
         self, source: VideoSource | None = None, texts: int | None = None, end: int | None = None
@@ -125,7 +127,7 @@ class Ours:
         vision, device = self.model.vision, torch.device(self.args.device)
         with StageClock(device) as clock:
             for owner, names, stage in (
-                (VideoPass, ("_shrink",), "decode"),
+                (reading, ("shrink",), "decode"),
                 (vision, ("preprocess", "trunk_prefix", "trunk_stage", "neck"), "trunk"),
                 (self.model.text, ("embed", "layers"), "text"),
                 *((adapter, ("forward",), "adapters") for adapter in self.model.adapters),

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,9 @@ class PeakMemory:
         self.device_bytes: int | None = None
 
     def __enter__(self) -> PeakMemory:
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the high-water mark
-        except OSError:
-            pass  # then it is the peak since the process started
+        # Linux resets its high-water mark so; elsewhere it is the peak since the process started.
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         return self
@@ -132,8 +131,16 @@ def _best_time(work: Callable[[], object], device: torch.device, repeats: int = 
 
 
 def count_flops(work: Callable[[], object]) -> int:
-    """Floating-point operations of matrix products, convolutions and attention in ``work``, as torch
-    counts them (a product of m x k and k x n is 2 m k n)."""
-    with FlopCounterMode(display=False) as counter:
+    """Floating-point operations of matrix products, convolutions and attention in ``work`` (a
+    product of m x k and k x n is 2 m k n)."""
+    mapping = {}
+    if torch.backends.mkldnn.is_available():
+        mapping[torch.ops.mkldnn._linear_pointwise] = _linear_flops
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         work()
     return counter.get_total_flops()
+
+
+def _linear_flops(x: torch.Size, weight: torch.Size, *rest: Any, **other: Any) -> int:
+    """As torch's registry wants it: from shapes."""
+    return 2 * x.numel() * weight[0]

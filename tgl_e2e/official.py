@@ -25,8 +25,8 @@ STAGES = {  # its methods, by the stages of our own
 def build_predictor(config: VisionConfig, weights: nn.Module) -> nn.Module:
     """A SAM2VideoPredictor that shares the tensors of ``weights`` (our SAM2Base).
 
-    As sam2's builder makes it: dynamic multimask, memories of prompted masks made binary. Filling of
-    holes is off; it needs a CUDA extension that pip does not build, and is skipped there without it.
+    As sam2's builder makes it: dynamic multimask, memories of prompted masks made binary. Filling
+    of holes is off: it needs a CUDA extension that pip does not build, and is skipped without it.
     """
     path = resources.files("sam2") / "configs" / "sam2.1" / f"{config.architecture}.yaml"
     side = config.image_size // 16

@@ -274,7 +274,7 @@ class Vision(nn.Module):
 
         Args:
             features: N frames.
-            frames: (N,) long frame numbers.
+            frames: (N,) long frame numbers, on the device of those in ``memories``.
             memories: N banks of E >= 1 entries, or None where nothing was written yet.
 
         Returns:
@@ -319,8 +319,8 @@ class Vision(nn.Module):
         """
         index = nearest(memories.frames, frames, max(self.num_memories, self.num_pointers))
         chosen = index[:, : self.num_memories]
-        one_bank = memories.features.stride(0) == 0 or len(frames) == 1
-        if one_bank and bool((chosen == chosen[:1]).all()):
+        one_bank = memories.features.stride(0) == 0
+        if len(frames) == 1 or (one_bank and bool((chosen == chosen[:1]).all())):
             spatial = gather_entries(memories.features[:1], chosen[:1])
         else:
             spatial = gather_entries(memories.features, chosen)  # (N, K, hw, Cm)
@@ -332,9 +332,9 @@ class Vision(nn.Module):
         index = index[:, : self.num_pointers]
         pointers = gather_entries(memories.pointers, index)  # (N, P, C)
         distance = frames[:, None] - gather_entries(memories.frames, index)  # (N, P)
-        distance = (distance.float() / (self.num_pointers - 1)).clamp(-1, 1)
+        distance = distance.to(pointers.device).float() / (self.num_pointers - 1)
         position = self.sam.obj_ptr_tpos_proj(
-            get_1d_sine_pe(distance, dim=self.dim).to(pointers.dtype)
+            get_1d_sine_pe(distance.clamp(-1, 1), dim=self.dim).to(pointers.dtype)
         )  # (N, P, Cm)
         split = self.dim // self.sam.mem_dim  # a pointer is as wide as several memory tokens
         return MemoryTokens(
