@@ -37,7 +37,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--share", type=int, default=50, metavar="P", help="percent of frames in M+ (default: 50)")
     add("--pool", type=int, default=1, choices=(1, 2), help="memory.pool (default: 1)")
     add("--tam-stride", type=int, default=1, metavar="N",
-        help="relevance from every N-th frame (default: 1)")
+        help="relevance from every N-th frame (default: 1); 0: none, with given moments")
     add("--dtype", default="float32", choices=DTYPES, help="default: float32")
     add("--official-dtype", choices=DTYPES, help="of SAM2's predictor, where another")
     add("--image-size", type=int, metavar="S", help="default: 1024, and 128 for tiny")
@@ -54,7 +54,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--sizes", type=int, nargs="+", default=[], metavar="S", help="also: both at these S")
     add("--output", metavar="FILE", help="everything as JSON")
     args = parser.parse_args(arguments)
-    counts = [args.frames, args.rounds, args.texts, args.tam_stride, args.threads or 1,
+    counts = [args.frames, args.rounds, args.texts, args.threads or 1,
               *args.lengths, *args.numbers_of_texts]
     if min(counts) < 1:
         parser.error("numbers of frames, rounds, texts and threads are at least 1")
@@ -103,16 +103,15 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
         ours = Ours(args, network_config(args), frames)
         official = Official(args, ours)
         report.update(_compare(args, ours, official, device))
+        say.ratio(report)
         report["stages"] = {"ours": ours.stages(frames), "official": official.stages()}
         report["floor"] = _floor(ours, report)
-        say.comparison(report)
+        say.stages(report)
         for size in args.sizes:
             ours = Ours(args, network_config(args, size), frames)
             row = _compare(args, ours, Official(args, ours), device)
             report.setdefault("sizes", {})[str(size)] = row
-            say.line(f"S = {size}: ours {row['ours']['median']:.3f} s, official "
-                     f"{row['official']['median']:.3f} s per frame, ratio "
-                     f"{row['ratio']['median']:.2f}")
+            say.ratio(row, f"S = {size}: ")
     if args.lengths or args.numbers_of_texts:
         ours = Ours(args, network_config(args), generated(args.frames))
     # Ascending, so that what an allocator keeps of one run cannot hide in the next.
@@ -205,17 +204,22 @@ class _Table:
     def line(self, text: str) -> None:
         print(f"  {text}", flush=True)
 
-    def comparison(self, report: dict[str, Any]) -> None:
-        ratio, floor = report["ratio"], report["floor"]
+    def ratio(self, row: dict[str, Any], what: str = "") -> None:
+        ratio = row["ratio"]
+        self.line(f"{what}seconds per frame: ours {row['ours']['median']:.4f}, official "
+                  f"{row['official']['median']:.4f}; ratio {ratio['median']:.2f} "
+                  f"({ratio['min']:.2f} to {ratio['max']:.2f}), of processor time "
+                  f"{row['cpu_ratio']['median']:.2f}")
+
+    def stages(self, report: dict[str, Any]) -> None:
         self.line(f"{'seconds per frame':<22}{'ours':>10}{'official':>10}")
         ours, official = report["stages"]["ours"], report["stages"]["official"]
-        for stage in ours:
+        for stage, seconds in ours.items():
             theirs = official.get(stage)
-            self.line(f"  {stage:<20}{ours[stage]:>10.4f}"
+            self.line(f"  {stage:<20}{seconds:>10.4f}"
                       + (f"{theirs:>10.4f}" if theirs is not None else f"{'-':>10}"))
-        self.line(f"{'total (median)':<22}{report['ours']['median']:>10.4f}"
-                  f"{report['official']['median']:>10.4f}")
-        self.line(f"floor of ours         {floor['seconds_per_frame']:>10.4f}  "
+        floor = report["floor"]
+        self.line(f"{'floor':<22}{floor['seconds_per_frame']:>10.4f}  "
                   f"({floor['flops_per_frame'] / 1e9:.0f} GFLOP, "
                   f"{floor['bytes_per_frame'] / 1e6:.0f} MB per frame)")
         peaks = report["peak_memory"]
@@ -224,9 +228,6 @@ class _Table:
             if None not in values:
                 self.line(f"{'peak ' + kind + ' memory, GB':<22}"
                           + "".join(f"{v / 1e9:>10.2f}" for v in values))
-        self.line(f"ratio ours / official: {ratio['median']:.2f} "
-                  f"({ratio['min']:.2f} to {ratio['max']:.2f}); of processor time "
-                  f"{report['cpu_ratio']['median']:.2f}")
 
     def alone(self, what: str, row: dict[str, Any]) -> None:
         device = row["device_bytes"]

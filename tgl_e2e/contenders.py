@@ -94,7 +94,7 @@ class Ours:
         torch.manual_seed(0)
         self.args = args
         self.source = source
-        self.model = TGL(config, pretrained=False).to(args.device).eval()
+        self.model = TGL(config, pretrained=False).to(args.device).eval().requires_grad_(False)
         self.model.compute_dtype = getattr(torch, args.dtype)
         # The presence head of random weights would gate all masks, or none.
         head = self.model.vision.sam.sam_mask_decoder.pred_obj_score_head

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -182,10 +183,8 @@ class VideoSegmenter:
         choose: Chooser, collected: _Collected,
     ) -> None:
         run = self._pass(source, texts, frames)
-        for block in run.blocks("segmenting", choose):
-            collected.add(block)
-        for block in run.earlier_blocks(collected.waiting()):
-            collected.fill(block)
+        _behind(collected.add, run.blocks("segmenting", choose))
+        _behind(collected.fill, run.earlier_blocks(collected.waiting()))
 
     def _pass(
         self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int]
@@ -202,6 +201,19 @@ class VideoSegmenter:
                 return np.stack([inside(numbers, given) for given in intervals])
             return relevance >= self.threshold
         return choose
+
+
+def _behind(use: Callable[[BlockResult], None], blocks: Iterator[BlockResult]) -> None:
+    """``use`` of each block in order, on a thread of its own while the network makes the next one;
+    no more than one block waits."""
+    with ThreadPoolExecutor(1, thread_name_prefix="collecting") as thread:
+        last: Future | None = None
+        for block in blocks:
+            if last is not None:
+                last.result()
+            last = thread.submit(use, block)
+        if last is not None:
+            last.result()
 
 
 def texts_at_once(model: TGL) -> int:
