@@ -125,4 +125,4 @@ def test_large_frames_take_fewer_texts_at_once(model):
     large = build(**{"vision.image_size": 2048})
     single = texts_at_once(large)
     large.compute_dtype = torch.bfloat16
-    assert 1 <= single < texts_at_once(large) < 16
+    assert 1 <= single < texts_at_once(large)

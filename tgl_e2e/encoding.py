@@ -24,17 +24,27 @@ class Encoded:
     """Features of a block's own frames, by place in the block.
 
     relevance: (N, n); adapted and prompts: (sentence, place) -> F_Adp and rho_txt; plain: place ->
-    F_SAM.
+    F_SAM; finest: place -> the features at stride 4, which come from before the first adapter: one
+    tensor for all of them.
     """
 
     relevance: np.ndarray
     adapted: dict[tuple[int, int], FrameFeatures] = field(default_factory=dict)
     prompts: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     plain: dict[int, FrameFeatures] = field(default_factory=dict)
+    finest: dict[int, Tensor] = field(default_factory=dict)
 
     def features(self, pair: tuple[int, int], language: bool, mfe: bool) -> FrameFeatures:
         """What the paths of Eq. 4 read: F_Adp with language, F_SAM without (F_Adp without MFE)."""
         return self.adapted[pair] if language or not mfe else self.plain[pair[1]]
+
+    def take(self, features: FrameFeatures, frame: int, column: int, place: int) -> FrameFeatures:
+        """Frame ``frame`` of a batch, ``column`` of its finest level. Copies: views would keep the
+        whole batch alive."""
+        if place not in self.finest:
+            self.finest[place] = features.fine[0][column : column + 1].clone()
+        return FrameFeatures(features.top[frame : frame + 1].clone(),
+                             (self.finest[place], features.fine[1][frame : frame + 1].clone()))
 
 
 class BlockEncoder:
@@ -141,9 +151,7 @@ class BlockEncoder:
         texts = len(tokens.ids)
         prefix = self._prefix(block, window)
         times = torch.from_numpy(window).to(self.device) / self.model.config.block
-        clip = self.model.extract_adapted(
-            [level.repeat(texts, 1, 1, 1) for level in prefix], tokens,
-            times[None].expand(texts, -1), align)
+        clip = self.model.extract_adapted(prefix, tokens, times[None].expand(texts, -1), align)
         return prefix, clip
 
     def _prefix(self, block: Block, positions: np.ndarray) -> list[Tensor]:
@@ -158,11 +166,10 @@ class BlockEncoder:
         for column, at in places:
             if language[n, at] or not self.mfe:
                 frame = row * length + column
-                # A copy: a view would keep the features of the whole window alive.
-                encoded.adapted[n, int(at)] = clip.features[frame : frame + 1].clone()
+                encoded.adapted[n, int(at)] = encoded.take(clip.features, frame, column, int(at))
                 encoded.prompts[n, int(at)] = clip.prompts[row : row + 1]
 
 
 def _keep(features: FrameFeatures, places: Sequence[int], encoded: Encoded) -> None:
     for row, at in enumerate(places):
-        encoded.plain[int(at)] = features[row : row + 1].clone()
+        encoded.plain[int(at)] = encoded.take(features, row, row, int(at))

@@ -19,7 +19,7 @@ from tgl_e2e.reading import Block, Progress
 from tgl_e2e.results import FrameResult, Segmentation, encode_mask
 from tgl_e2e.video import VideoSource, open_video
 
-FEATURE_BYTES = 4 * 2**30  # of the features of one block, for all sentences at once
+FEATURE_BYTES = 2 * 2**30  # of the features of one block, for all sentences at once
 ALWAYS_TARGET_FRAMES = 4  # M+ of always_target where no frame passes the threshold
 
 
@@ -33,7 +33,7 @@ class VideoSegmenter:
             empty masks.
         batch_frames: M- frames that are decoded at once (trunk and adapters go by window).
         max_texts: sentences that run side by side; more are done one group after the other. By
-            default as many as keep the features of a block within about 4 GB.
+            default as many as keep the features of a block within 2 GB.
         tam_stride: the TAM scores every n-th frame; between them relevance is interpolated, and M-
             frames cost one pass of the trunk. 0, only with ``all`` or given intervals: no scores
             at all, and a frame's relevance is whether it is M+.
@@ -219,7 +219,7 @@ def _behind(use: Callable[[BlockResult], None], blocks: Iterator[BlockResult]) -
 def texts_at_once(model: TGL) -> int:
     """Sentences whose F_Adp of a whole block fits into FEATURE_BYTES, were every frame M+."""
     side, dim = model.config.vision.image_size // 16, model.vision.dim
-    values = side * side * (dim + 4 * dim // 4 + 16 * dim // 8)  # at strides 16, 8 and 4
+    values = side * side * (dim + 4 * dim // 4)  # at strides 16 and 8; stride 4 is shared
     size = values * model.compute_dtype.itemsize * model.config.block
     return max(1, min(16, FEATURE_BYTES // size))
 

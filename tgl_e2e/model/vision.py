@@ -252,13 +252,21 @@ class Vision(nn.Module):
 
     def neck(self, stages: list[Tensor]) -> FrameFeatures:
         """FPN over the four stage outputs (N, H_k, W_k, C_k), finest first."""
-        encoder = self.sam.image_encoder
-        levels, _ = encoder.neck([rearrange(x, "n h w c -> n c h w") for x in stages])
-        if encoder.scalp > 0:
-            levels = levels[: -encoder.scalp]
-        decoder = self.sam.sam_mask_decoder
-        fine = (decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1]))
-        return FrameFeatures(top=levels[2], fine=fine)
+        decoder, neck = self.sam.sam_mask_decoder, self.sam.image_encoder.neck
+        if torch.is_grad_enabled() or {0, 1} & set(neck.fpn_top_down_levels):
+            levels, _ = neck([rearrange(x, "n h w c -> n c h w") for x in stages])
+            fine = (decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1]))
+            return FrameFeatures(top=levels[2], fine=fine)
+        # Nothing is added to the fine levels on the way down: their two projections are one.
+        fine = (_project_twice(stages[0], neck.convs[3].conv, decoder.conv_s0),
+                _project_twice(stages[1], neck.convs[2].conv, decoder.conv_s1))
+        third, fourth = (neck.convs[3 - level](rearrange(stages[level], "n h w c -> n c h w"))
+                         for level in (2, 3))
+        if 2 in neck.fpn_top_down_levels:
+            third = third + F.interpolate(fourth.float(), scale_factor=2.0,
+                                          mode=neck.fpn_interp_model)
+            third = third / 2 if neck.fuse_type == "avg" else third
+        return FrameFeatures(top=third, fine=fine)
 
     def plain_features(self, prefix: list[Tensor]) -> FrameFeatures:
         """F_SAM: the rest of the trunk without adapters."""
@@ -413,3 +421,11 @@ class Vision(nn.Module):
         present = (presence > 0).to(tokens.dtype)  # (N, 1), a hard choice as in SAM2
         pointers = present * sam.obj_ptr_proj(tokens[:, 0]) + (1 - present) * sam.no_obj_ptr
         return MaskPrediction(masks[:, 0].float(), presence[:, 0].float(), pointers)
+
+
+def _project_twice(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
+    """Two 1 x 1 convolutions as one: (N, H, W, C) -> (N, C', H, W)"""
+    with torch.autocast(x.device.type, enabled=False):
+        weight = second.weight.flatten(1) @ first.weight.flatten(1)
+        bias = second.weight.flatten(1) @ first.bias + second.bias
+    return rearrange(F.linear(x, weight, bias), "n h w c -> n c h w").contiguous()
