@@ -52,6 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--numbers-of-texts", type=int, nargs="+", default=[], metavar="N",
         help="also: ours alone with so many expressions")
     add("--sizes", type=int, nargs="+", default=[], metavar="S", help="also: both at these S")
+    add("--no-stages", action="store_true", help="leave out the times by stage and the floor")
     add("--output", metavar="FILE", help="everything as JSON")
     args = parser.parse_args(arguments)
     counts = [args.frames, args.rounds, args.texts, args.threads or 1,
@@ -104,9 +105,10 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
         official = Official(args, ours)
         report.update(_compare(args, ours, official, device))
         say.ratio(report)
-        report["stages"] = {"ours": ours.stages(frames), "official": official.stages()}
-        report["floor"] = _floor(ours, report)
-        say.stages(report)
+        if not args.no_stages:
+            report["stages"] = {"ours": ours.stages(frames), "official": official.stages()}
+            report["floor"] = _floor(ours, report)
+            say.stages(report)
         for size in args.sizes:
             ours = Ours(args, network_config(args, size), frames)
             row = _compare(args, ours, Official(args, ours), device)

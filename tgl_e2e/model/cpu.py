@@ -42,7 +42,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     operator = _onednn() if _plain_float(x) and _plain_float(weight) else None
     if operator is None or x.numel() * weight.shape[0] < SMALLEST_PRODUCT:
         return F.linear(x, weight, bias)
-    return operator(x, weight, bias, "none", [], "")
+    # Of strided input oneDNN makes something a hundred times slower.
+    return operator(x.contiguous(), weight.contiguous(), bias, "none", [], "")
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -55,7 +56,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
     Returns:
         (M, Dv)
     """
-    query = query * query.shape[-1] ** -0.5
+    query, key = query * query.shape[-1] ** -0.5, key.contiguous()
     columns = value.T.contiguous()
     parts = []
     for rows in query.split(max(16, SCORES_AT_ONCE // len(key))):
