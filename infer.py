@@ -95,6 +95,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         choices=["auto", "float32", "bfloat16", "float16"],
         help="precision; auto (default) is bfloat16 on cuda and float32 elsewhere",
     )
+    machine.add_argument(
+        "--tam-stride",
+        type=int,
+        default=1,
+        metavar="N",
+        help="take relevance from every N-th frame and interpolate it, which saves time (default: "
+        "1, every frame); 0: no relevance at all, where --moments is all or FILE",
+    )
     return parser.parse_intermixed_args(arguments)  # texts and options in any order
 
 
@@ -116,7 +124,8 @@ def run(args: argparse.Namespace) -> None:
 
         model = TGL.from_pretrained(args.checkpoint, device=device, dtype=dtype)
         segmenter = VideoSegmenter(
-            model, threshold=args.threshold, always_target=args.always_target, progress=show
+            model, threshold=args.threshold, always_target=args.always_target,
+            tam_stride=args.tam_stride, progress=show,
         )
         segmentations = segmenter.segment(
             source, args.texts, moments, start=args.start, end=args.end, stride=args.stride

@@ -76,6 +76,7 @@ def test_wrong_values_are_named(values, named):
         ({"adapter.num_heads": 5}, "adapter.num_heads"),
         ({"tam.dim": 30}, "tam.dim"),
         ({"memory.bank": "some"}, "memory.bank"),
+        ({"memory.pool": 4}, "memory.pool"),
         ({"tam.pooling": "max"}, "tam.pooling"),
         ({"window": 0}, "window"),
         ({"window": 65}, "window"),

@@ -66,7 +66,7 @@ def test_help_is_fast_and_readable():
 class StandIn:
     """Segments without a network: the left half of every frame, relevant from frame 2 to 5."""
 
-    def __init__(self, model, threshold, always_target, progress):
+    def __init__(self, model, threshold, always_target, tam_stride, progress):
         self.progress = progress
 
     def segment(self, video, texts, moments, start, end, stride):
@@ -330,6 +330,17 @@ def test_moments(tmp_path, capsys, clip, network, moments, relevant):
             assert set(segmentation.frames[found]) <= {1, 2, 6, 7, 8}
 
 
+def test_relevance_at_a_stride(tmp_path, capsys, clip, network):
+    given = [clip, "a dog", "--checkpoint", network, "--output", tmp_path / "out"]
+    relevance = []
+    for stride in (1, 4):
+        assert run(capsys, *given, "--tam-stride", stride)[0] == 0
+        (found,) = check_outputs(tmp_path / "out", list(range(12)), SIZE, ["a dog"]).segmentations
+        relevance.append(found.relevance)
+    assert np.abs(np.diff(relevance[1], n=2)[:2]).max() < 1e-5 < np.abs(relevance[0]).max()
+    assert (relevance[0] != relevance[1]).any()
+
+
 def test_nothing_found_and_always_target(tmp_path, capsys, clip, network):
     out = tmp_path / "out"
     given = [clip, "a dog", "--threshold", 1, "--checkpoint", network, "--output", out]
@@ -395,6 +406,8 @@ def bad_with_network(tmp_path, clip, network, what):
             return [*given, "--moments", tmp_path / "moments.json"], "a dog"
         case "start behind the end":
             return [*given, "--start", 12], "start 12"
+        case "no scores to choose by":
+            return [*given, "--tam-stride", 0], "tam_stride 0"
     raise AssertionError(what)
 
 
@@ -417,6 +430,7 @@ def _metadata(weights):
         "moments outside the video",
         "moments of another text",
         "start behind the end",
+        "no scores to choose by",
     ],
 )
 def test_bad_input_with_network(tmp_path, capsys, monkeypatch, clip, network, what):

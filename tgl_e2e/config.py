@@ -99,6 +99,11 @@ class MemoryConfig:
 
     num_memories: int = field(default=6, metadata={"help": "nearest entries a frame attends to"})
     num_pointers: int = field(default=16, metadata={"help": "nearest object pointers"})
+    pool: int = field(
+        default=1,
+        metadata={"help": "2 keeps memories averaged over 2 x 2 cells: attention to them costs a "
+                          "fourth"},
+    )
     bank: str = field(
         default="relevant", metadata={"help": "'relevant': M+ frames only; 'all': every frame"}
     )
@@ -156,6 +161,8 @@ class TGLConfig:
                              "stride of the trunk's last stage")
         if self.memory.bank not in ("relevant", "all"):
             raise InputError(f"memory.bank is {self.memory.bank!r}; use 'relevant' or 'all'")
+        if self.memory.pool not in (1, 2):
+            raise InputError(f"memory.pool is {self.memory.pool}; use 1 (as SAM2) or 2")
         if self.tam.pooling not in ("mean", "text"):
             raise InputError(f"tam.pooling is {self.tam.pooling!r}; use 'mean' or 'text'")
         if not 1 <= self.window <= self.block:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from tgl_e2e.encoding import Chooser
 from tgl_e2e.errors import InputError
-from tgl_e2e.inference import Block, BlockResult, Chooser, Progress, VideoPass
+from tgl_e2e.inference import BlockResult, VideoPass
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.model.vision import ABSENT_LOGIT
 from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
+from tgl_e2e.reading import Block, Progress
 from tgl_e2e.results import FrameResult, Segmentation, encode_mask
 from tgl_e2e.video import VideoSource, open_video
 
+FEATURE_BYTES = 2 * 2**30  # of the features of one block, for all sentences at once
 ALWAYS_TARGET_FRAMES = 4  # M+ of always_target where no frame passes the threshold
 
 
@@ -29,25 +33,33 @@ class VideoSegmenter:
         always_target: where no frame does, take the 4 best frames as M+ instead of answering with
             empty masks.
         batch_frames: M- frames that are decoded at once (trunk and adapters go by window).
-        max_texts: sentences that run side by side; more are done one group after the other.
+        max_texts: sentences that run side by side; more are done one group after the other. By
+            default as many as keep the features of a block within 2 GB.
+        tam_stride: the TAM scores every n-th frame; between them relevance is interpolated, and M-
+            frames cost one pass of the trunk. 0, only with ``all`` or given intervals: no scores
+            at all, and a frame's relevance is whether it is M+.
         progress: called with (frames done, frames in all or None, stage).
         keep_logits: also hand out the mask logits, 2 bytes for each of (S/4)^2 places a frame.
     """
 
     def __init__(
         self, model: TGL, threshold: float = 0.5, always_target: bool = False,
-        batch_frames: int = 8, max_texts: int = 8, progress: Progress | None = None,
-        keep_logits: bool = False,
+        batch_frames: int = 8, max_texts: int | None = None, tam_stride: int = 1,
+        progress: Progress | None = None, keep_logits: bool = False,
     ) -> None:
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold {threshold} is no probability; give one from 0 to 1")
-        if batch_frames < 1 or max_texts < 1:
+        if batch_frames < 1 or (max_texts is not None and max_texts < 1):
             raise InputError("batch_frames and max_texts must be at least 1")
+        if not 0 <= tam_stride <= model.config.block:
+            raise InputError(f"tam_stride {tam_stride}: give 1 (every frame) to "
+                             f"{model.config.block} (one of a block), or 0 for no scores")
         self.model = model.eval()  # dropout has no place here
         self.threshold = threshold
         self.always_target = always_target
         self.batch_frames = batch_frames
-        self.max_texts = max_texts
+        self.max_texts = max_texts or texts_at_once(model)
+        self.tam_stride = tam_stride
         self.progress = progress or (lambda done, total, stage: None)
         self.keep_logits = keep_logits
 
@@ -120,6 +132,8 @@ class VideoSegmenter:
             raise InputError("texts: give a list of at least one sentence")
         self.model.text.tokenize(list(texts))  # raises before any frame is read
         spec = parse_moments(moments)
+        if not self.tam_stride and spec.kind not in ("all", "intervals"):
+            raise InputError(f"tam_stride 0: moments {spec.kind!r} need scores; give 1 or more")
         source = video if isinstance(video, VideoSource) else open_video(video)
         if spec.intervals is not None:
             spec.intervals_for(texts)
@@ -162,7 +176,7 @@ class VideoSegmenter:
         second = _Collected(source, [texts[n] for n in chosen], self.keep_logits)
         self._collect(
             source, [texts[n] for n in chosen], frames,
-            lambda block, _: best[:, block.index : block.index + len(block.numbers) - block.first],
+            lambda block, _: best[:, block.index : block.index + len(block)],
             second,
         )
         collected.replace(chosen, second)
@@ -172,15 +186,14 @@ class VideoSegmenter:
         choose: Chooser, collected: _Collected,
     ) -> None:
         run = self._pass(source, texts, frames)
-        for block in run.blocks("segmenting", choose):
-            collected.add(block)
-        for block in run.earlier_blocks(collected.waiting()):
-            collected.fill(block)
+        _behind(collected.add, run.blocks("segmenting", choose))
+        _behind(collected.fill, run.earlier_blocks(collected.waiting()))
 
     def _pass(
         self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int]
     ) -> VideoPass:
-        return VideoPass(self.model, source, texts, frames, self.batch_frames, self.progress)
+        return VideoPass(self.model, source, texts, frames, self.batch_frames, self.tam_stride,
+                         self.progress)
 
     def _chooser(self, spec: MomentsSpec, intervals: list | None) -> Chooser:
         def choose(block: Block, relevance: np.ndarray) -> np.ndarray:
@@ -191,6 +204,27 @@ class VideoSegmenter:
                 return np.stack([inside(numbers, given) for given in intervals])
             return relevance >= self.threshold
         return choose
+
+
+def _behind(use: Callable[[BlockResult], None], blocks: Iterator[BlockResult]) -> None:
+    """``use`` of each block in order, on a thread of its own while the network makes the next one;
+    no more than one block waits."""
+    with ThreadPoolExecutor(1, thread_name_prefix="collecting") as thread:
+        last: Future | None = None
+        for block in blocks:
+            if last is not None:
+                last.result()
+            last = thread.submit(use, block)
+        if last is not None:
+            last.result()
+
+
+def texts_at_once(model: TGL) -> int:
+    """Sentences whose F_Adp of a whole block fits into FEATURE_BYTES, were every frame M+."""
+    side, dim = model.config.vision.image_size // 16, model.vision.dim
+    values = side * side * (dim + 4 * dim // 4)  # at strides 16 and 8; stride 4 is shared
+    size = values * model.compute_dtype.itemsize * model.config.block
+    return max(1, min(16, FEATURE_BYTES // size))
 
 
 class _Collected:

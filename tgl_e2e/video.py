@@ -259,6 +259,7 @@ def _apply_matrix(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndar
 
 class _Folder(VideoSource):
     def __init__(self, path: Path):
+        self.path = path
         self.name = path.resolve().name or "frames"
         self.fps = DEFAULT_FPS
         self._files = sorted((f for f in path.iterdir() if _is_image(f)), key=_natural_order)

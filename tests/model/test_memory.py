@@ -83,7 +83,7 @@ def recorded(tiny, monkeypatch):
     def read(bank: Memories, frames: list[int]) -> dict:
         torch.manual_seed(0)
         features = FrameFeatures(torch.randn(len(frames), 128, 8, 8), ())
-        with torch.no_grad():
+        with torch.enable_grad():  # where SAM2's own memory attention is called
             tiny.vision.read_memory(features, torch.tensor(frames), bank)
         return {**recorder.given, "top": features.top}
 

@@ -80,7 +80,8 @@ class TGL(nn.Module):
         sam = build_sam(vision.architecture, vision.overrides, vision.image_size)
         if pretrained and vision.base is not None:
             load_sam_weights(sam, vision.base)
-        self.vision = Vision(sam, config.memory.num_memories, config.memory.num_pointers)
+        memory = config.memory
+        self.vision = Vision(sam, memory.num_memories, memory.num_pointers, memory.pool)
 
         load_text = pretrained and text.base is not None
         tokens = load_tokenizer(tokenizer or (text.base if load_text else DEFAULT_TOKENIZER))
@@ -177,13 +178,16 @@ class TGL(nn.Module):
         """F_Adp, rho_txt and s_t of B clips (Eq. 1, 2 and A.2.2).
 
         Args:
-            prefix: of B * T frames, clip by clip.
+            prefix: of B * T frames, clip by clip; or of T frames, one clip for all sentences: then
+                ``features.fine[0]``, which no sentence changes, is of T frames too.
             tokens: B sentences.
             times: (B, T) position of each frame in its block, in blocks.
             align: also run the TAM.
         """
         batch = len(times)
         visual, text = prefix[1], self.text.embed(tokens)
+        if len(visual) < times.numel():
+            visual = visual.repeat(batch, 1, 1, 1)
         stages, done = [prefix[0]], 0
         for stage, (adapter, layer) in enumerate(
             zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1

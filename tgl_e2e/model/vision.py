@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.memory import Memories, gather_entries, nearest
+from tgl_e2e.model.memory_attention import MemoryTokens, attend_to_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -181,9 +182,13 @@ class Vision(nn.Module):
         sam: a SAM2Base, see :func:`build_sam`.
         num_memories: spatial memories that a frame attends to (at most 6).
         num_pointers: object pointers that a frame attends to.
+        memory_pool: side of the squares of cells over which memories are averaged before they are
+            kept (EfficientTAM pools in this manner); 1 keeps them as SAM2 does.
     """
 
-    def __init__(self, sam: nn.Module, num_memories: int = 6, num_pointers: int = 16) -> None:
+    def __init__(
+        self, sam: nn.Module, num_memories: int = 6, num_pointers: int = 16, memory_pool: int = 1
+    ) -> None:
         super().__init__()
         if not 1 <= num_memories < sam.num_maskmem:
             raise InputError(f"memory.num_memories is {num_memories}; SAM2 has embeddings for 1 to "
@@ -194,6 +199,7 @@ class Vision(nn.Module):
         self.sam = sam
         self.num_memories = num_memories
         self.num_pointers = num_pointers
+        self.memory_pool = memory_pool
         self.checkpointing = False
         self.image_size: int = sam.image_size
         self.dim: int = sam.hidden_dim
@@ -247,7 +253,7 @@ class Vision(nn.Module):
             x = self._recomputed(block, x)
         return x
 
-    def _recomputed(self, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+    def _recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
         """With ``checkpointing``, the backward pass computes activations again."""
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(function, *arguments, use_reentrant=False)
@@ -260,13 +266,21 @@ class Vision(nn.Module):
 
     def neck(self, stages: list[Tensor]) -> FrameFeatures:
         """FPN over the four stage outputs (N, H_k, W_k, C_k), finest first."""
-        encoder = self.sam.image_encoder
-        levels, _ = encoder.neck([rearrange(x, "n h w c -> n c h w") for x in stages])
-        if encoder.scalp > 0:
-            levels = levels[: -encoder.scalp]
-        decoder = self.sam.sam_mask_decoder
-        fine = (decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1]))
-        return FrameFeatures(top=levels[2], fine=fine)
+        decoder, neck = self.sam.sam_mask_decoder, self.sam.image_encoder.neck
+        if torch.is_grad_enabled() or {0, 1} & set(neck.fpn_top_down_levels):
+            levels, _ = neck([rearrange(x, "n h w c -> n c h w") for x in stages])
+            fine = (decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1]))
+            return FrameFeatures(top=levels[2], fine=fine)
+        # Nothing is added to the fine levels on the way down: their two projections are one.
+        fine = (_project_twice(stages[0], neck.convs[3].conv, decoder.conv_s0),
+                _project_twice(stages[1], neck.convs[2].conv, decoder.conv_s1))
+        third, fourth = (neck.convs[3 - level](rearrange(stages[level], "n h w c -> n c h w"))
+                         for level in (2, 3))
+        if 2 in neck.fpn_top_down_levels:
+            third = third + F.interpolate(fourth.float(), scale_factor=2.0,
+                                          mode=neck.fpn_interp_model)
+            third = third / 2 if neck.fuse_type == "avg" else third
+        return FrameFeatures(top=third, fine=fine)
 
     def plain_features(self, prefix: list[Tensor]) -> FrameFeatures:
         """F_SAM: the rest of the trunk without adapters."""
@@ -282,7 +296,7 @@ class Vision(nn.Module):
 
         Args:
             features: N frames.
-            frames: (N,) long frame numbers.
+            frames: (N,) long frame numbers, on the device of those in ``memories``.
             memories: N banks of E >= 1 entries, or None where nothing was written yet.
 
         Returns:
@@ -292,58 +306,70 @@ class Vision(nn.Module):
         if memories is None:
             return top + self.sam.no_mem_embed.view(1, -1, 1, 1)
         height, width = top.shape[-2:]
-        index = nearest(memories.frames, frames, max(self.num_memories, self.num_pointers))
-        memory, memory_pos = self._spatial_tokens(memories, index[:, : self.num_memories],
-                                                  (height, width))
-        pointers, pointer_pos = self._pointer_tokens(memories, index[:, : self.num_pointers],
-                                                     frames)
-        def attend(current: Tensor, memory: Tensor, position: Tensor) -> Tensor:
-            return self.sam.memory_attention(
-                curr=rearrange(current, "n c h w -> (h w) n c"),
-                curr_pos=rearrange(self._position(top), "1 c h w -> (h w) 1 c").expand(
-                    -1, len(top), -1),
-                memory=memory, memory_pos=position, num_obj_ptr_tokens=len(pointers),
-            )
+        tokens = self._memory_tokens(memories, frames, (height, width))
+        x = rearrange(top, "n c h w -> n (h w) c")
+        pos = rearrange(self._position(top), "1 c h w -> 1 (h w) c")
+        if torch.is_grad_enabled() and self.memory_pool == 1:
+            attended = self._recomputed(self._sam_attention, x, pos, tokens)
+        else:
+            attended = self._recomputed(attend_to_memory, self.sam.memory_attention, x, pos, tokens)
+        return rearrange(attended, "n (h w) c -> n c h w", h=height)
 
-        attended = self._recomputed(attend, top, torch.cat([memory, pointers]),
-                                    torch.cat([memory_pos, pointer_pos]))
-        return rearrange(attended, "(h w) n c -> n c h w", h=height)
+    def _sam_attention(self, x: Tensor, pos: Tensor, tokens: MemoryTokens) -> Tensor:
+        """SAM2's own forward, what training runs."""
+        def first(y: Tensor) -> Tensor:  # it wants tokens first
+            return y.expand(len(x), -1, -1).transpose(0, 1)
+        return self.sam.memory_attention(
+            curr=first(x), curr_pos=first(pos),
+            memory=torch.cat([first(tokens.spatial), first(tokens.pointers)]),
+            memory_pos=torch.cat([first(tokens.spatial_pos[None]), first(tokens.pointer_pos)]),
+            num_obj_ptr_tokens=tokens.pointers.shape[1],
+        ).transpose(0, 1)
 
     def _position(self, top: Tensor) -> Tensor:
         """SAM2's sine position embedding, (1, C, h, w)."""
         return self.sam.image_encoder.neck.position_encoding(top[:1]).to(top.dtype)
 
-    def _spatial_tokens(
-        self, memories: Memories, index: Tensor, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens (K * HW, N, Cm) of the chosen entries and their position embedding.
+    def _memory_tokens(
+        self, memories: Memories, frames: Tensor, size: tuple[int, int]
+    ) -> MemoryTokens:
+        """Tokens of the nearest entries, and their position embeddings.
 
-        The temporal part is by rank: the nearest entry gets index 0 of SAM2's embedding, as the
-        previous frame does there; index 6, its conditioning frame, stays unused.
+        The temporal part of spatial tokens is by rank: the nearest entry gets index 0 of SAM2's
+        embedding, as the previous frame does there; index 6, its conditioning frame, stays unused.
+        Pointers are placed by signed distance / 15, clamped to +-1.
         """
-        tokens = gather_entries(memories.features, index)  # (N, K, HW, Cm)
-        grid = tokens.new_zeros(1, tokens.shape[-1], *size)
-        where = self.sam.memory_encoder.position_encoding(grid).to(tokens.dtype)
-        where = rearrange(where, "1 c h w -> (h w) c")
-        when = self.sam.maskmem_tpos_enc[: index.shape[1], 0, 0]  # (K, Cm)
-        position = rearrange(where[None] + when[:, None], "k s c -> (k s) 1 c")
-        tokens = rearrange(tokens, "n k s c -> (k s) n c")
-        return tokens, position.expand(-1, tokens.shape[1], -1)
+        index = nearest(memories.frames, frames, max(self.num_memories, self.num_pointers))
+        chosen = index[:, : self.num_memories]
+        one_bank = memories.features.stride(0) == 0
+        if len(frames) == 1 or (one_bank and bool((chosen == chosen[:1]).all())):
+            spatial = gather_entries(memories.features[:1], chosen[:1])
+        else:
+            spatial = gather_entries(memories.features, chosen)  # (N, K, hw, Cm)
+        grid = spatial.new_zeros(1, spatial.shape[-1], *size)
+        where = self.sam.memory_encoder.position_encoding(grid).to(spatial.dtype)
+        where = rearrange(self._pool(where), "1 c h w -> (h w) c")
+        when = self.sam.maskmem_tpos_enc[: chosen.shape[1], 0, 0]  # (K, Cm)
 
-    def _pointer_tokens(
-        self, memories: Memories, index: Tensor, frames: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Pointer tokens (P * C/Cm, N, Cm), placed by signed distance / 15, clamped to +-1."""
+        index = index[:, : self.num_pointers]
         pointers = gather_entries(memories.pointers, index)  # (N, P, C)
         distance = frames[:, None] - gather_entries(memories.frames, index)  # (N, P)
-        distance = (distance.float() / (self.num_pointers - 1)).clamp(-1, 1)
+        distance = distance.to(pointers.device).float() / (self.num_pointers - 1)
         position = self.sam.obj_ptr_tpos_proj(
-            get_1d_sine_pe(distance, dim=self.dim).to(pointers.dtype)
+            get_1d_sine_pe(distance.clamp(-1, 1), dim=self.dim).to(pointers.dtype)
         )  # (N, P, Cm)
         split = self.dim // self.sam.mem_dim  # a pointer is as wide as several memory tokens
-        tokens = rearrange(pointers, "n p (s c) -> (p s) n c", s=split)
-        position = rearrange(position, "n p c -> p n c").repeat_interleave(split, dim=0)
-        return tokens, position
+        return MemoryTokens(
+            spatial=rearrange(spatial, "n k s c -> n (k s) c"),
+            spatial_pos=rearrange(where[None] + when[:, None], "k s c -> (k s) c"),
+            pointers=rearrange(pointers, "n p (s c) -> n (p s) c", s=split),
+            pointer_pos=position.repeat_interleave(split, dim=1),
+            pool=self.memory_pool,
+        )
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) averaged over squares of ``memory_pool`` cells."""
+        return x if self.memory_pool == 1 else F.avg_pool2d(x, self.memory_pool)
 
     def write_memory(
         self, features: FrameFeatures, prediction: MaskPrediction, frames: Tensor,
@@ -377,7 +403,7 @@ class Vision(nn.Module):
         encoded = encoded + (1 - present)[:, None, None, None] * sam.no_obj_embed_spatial[
             ..., None, None]
         return Memories(
-            features=rearrange(encoded, "n c h w -> n 1 (h w) c"),
+            features=rearrange(self._pool(encoded), "n c h w -> n 1 (h w) c"),
             pointers=prediction.pointers[:, None],
             frames=frames[:, None],
         )
@@ -412,3 +438,11 @@ class Vision(nn.Module):
         present = (presence > 0).to(tokens.dtype)  # (N, 1), a hard choice as in SAM2
         pointers = present * sam.obj_ptr_proj(tokens[:, 0]) + (1 - present) * sam.no_obj_ptr
         return MaskPrediction(masks[:, 0].float(), presence[:, 0].float(), pointers)
+
+
+def _project_twice(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
+    """Two 1 x 1 convolutions as one: (N, H, W, C) -> (N, C', H, W)"""
+    with torch.autocast(x.device.type, enabled=False):
+        weight = second.weight.flatten(1) @ first.weight.flatten(1)
+        bias = second.weight.flatten(1) @ first.bias + second.bias
+    return rearrange(F.linear(x, weight, bias), "n h w c -> n c h w").contiguous()

@@ -1,0 +1,76 @@
+"""The products and the attention that inference uses on a CPU, against PyTorch's."""
+
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import difference
+
+from tgl_e2e.model import cpu
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("shape", [(200, 128), (3, 7, 40, 128), (2, 128)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_linear_layers(shape, with_bias):
+    x, weight = torch.randn(shape), torch.randn(96, 128)
+    bias = torch.randn(96) if with_bias else None
+    expected = F.linear(x, weight, bias)
+    assert difference(cpu.linear(x, weight, bias), expected) < 1e-4
+    turned = torch.randn(*shape[:-1], 256)[..., ::2]  # not contiguous
+    assert difference(cpu.linear(turned, weight, bias), F.linear(turned, weight, bias)) < 1e-4
+
+
+def test_attention_with_values_of_another_width_and_a_bias():
+    query, key, value = torch.randn(300, 32), torch.randn(90_000, 32), torch.randn(90_000, 8)
+    bias = torch.randn(90_000)
+    expected = torch.softmax(query @ key.T / 32**0.5 + bias, dim=-1) @ value
+    assert difference(cpu.attend(query, key, value, bias), expected) < 1e-5
+
+
+def test_bfloat16_attention_is_as_close_as_pytorchs():
+    query, key, value = (torch.randn(1, 1, 1024, 64) for _ in range(3))
+    exact = F.scaled_dot_product_attention(query, key, value)
+    half = [x.bfloat16() for x in (query, key, value)]
+    theirs = (F.scaled_dot_product_attention(*half).float() - exact).abs().mean()
+    ours = (cpu.attend(*(x[0, 0] for x in half)).float() - exact[0, 0]).abs().mean()
+    assert ours < 1.5 * theirs
+
+
+def test_heads_cut_from_one_tensor_are_not_slow():
+    """As the trunk cuts queries, keys and values from one projection; of strided input oneDNN
+    makes something a hundred times slower."""
+    x = torch.randn(1, 2048, 3, 4, 32)
+    heads = [part.transpose(1, 2) for part in x.unbind(2)]
+
+    def seconds() -> float:
+        start = time.process_time()
+        F.scaled_dot_product_attention(*heads)
+        return time.process_time() - start
+
+    plain = min(seconds() for _ in range(3))
+    with cpu.FastProducts():
+        fast = min(seconds() for _ in range(3))
+    assert fast < 5 * plain
+
+
+def test_modules_run_through_them_and_give_the_same():
+    layer = torch.nn.Linear(256, 512)
+    x = torch.randn(64, 256)
+    heads = [torch.randn(2, 3, 1100, 16) for _ in range(3)]
+    plain = layer(x), F.scaled_dot_product_attention(*heads)
+    with cpu.FastProducts():
+        fast = layer(x), F.scaled_dot_product_attention(*heads)
+        half = F.linear(x.bfloat16(), layer.weight.bfloat16())
+        with torch.enable_grad():
+            layer(x).sum().backward()
+    assert all(difference(a, b) < 1e-4 for a, b in zip(plain, fast, strict=True))
+    assert half.dtype == torch.bfloat16
+    assert layer.weight.grad is not None  # with gradients everything is PyTorch's
