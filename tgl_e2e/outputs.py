@@ -3,20 +3,23 @@
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.results import Segmentation, decode_mask, write_result_json
-from tgl_e2e.video import VideoSource
+from tgl_e2e.threads import ahead, behind
+from tgl_e2e.video import Frame, VideoSource
 from tgl_e2e.video_writer import VideoWriter
 from tgl_e2e.visualize import THUMBNAIL_SIDE, draw_timeline, overlay_of, spread
 
 OVERLAY, MASKS, RESULT, TIMELINE = "overlay.mp4", "masks", "result.json", "timeline.png"
 OURS = (OVERLAY, MASKS, RESULT, TIMELINE)
 _THUMBNAILS = 6
+FRAMES_AHEAD = 4  # decoded frames that wait to be drawn on, at most
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -144,16 +147,24 @@ def write_outputs(
     pictured = set(spread(first.num_frames, _THUMBNAILS))
     thumbnails = []
     with VideoWriter(folder / OVERLAY, first.fps, first.size) as writer:
-        for i, frame in enumerate(_same_frames(source, first)):
-            writer.write(overlay_of(frame.rgb, segmentations, i, labels=True), frame.time)
+
+        def drawn() -> Iterator[tuple[int, Frame, np.ndarray]]:
+            for i, frame in enumerate(ahead(_same_frames(source, first), FRAMES_AHEAD)):
+                yield i, frame, overlay_of(frame.rgb, segmentations, i, labels=True)
+                if i in pictured:
+                    small = overlay_of(frame.rgb, segmentations, i, side=THUMBNAIL_SIDE)
+                    thumbnails.append((frame.number, small))
+                if progress is not None:
+                    progress(i + 1, first.num_frames, "writing")
+
+        def write(item: tuple[int, Frame, np.ndarray]) -> None:
+            i, frame, overlay = item
+            writer.write(overlay, frame.time)
             for mask_folder, segmentation in zip(mask_folders, segmentations, strict=True):
                 mask = Image.fromarray(decode_mask(segmentation.rle[i]).astype("uint8") * 255)
                 mask.save(mask_folder / f"{frame.number:05d}.png")
-            if i in pictured:
-                small = overlay_of(frame.rgb, segmentations, i, side=THUMBNAIL_SIDE)
-                thumbnails.append((frame.number, small))
-            if progress is not None:
-                progress(i + 1, first.num_frames, "writing")
+
+        behind(write, drawn())  # decoding, drawing and compressing, each on a thread of its own
     draw_timeline(folder / TIMELINE, segmentations, threshold, thumbnails)
     write_result_json(folder / RESULT, segmentations, video, checkpoint)
 

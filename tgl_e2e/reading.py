@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tgl_e2e.threads import ahead
 from tgl_e2e.video import VideoSource
 
 Progress = Callable[[int, int | None, str], None]  # (frames done, frames in all, stage)
-Item = TypeVar("Item")
 
 FRAMES_AHEAD = 16  # resized frames that wait for the network at most
 
@@ -60,7 +57,8 @@ def read_blocks(
     index = 0
     before: list[tuple[int, Tensor]] = []
     current: list[tuple[int, Tensor]] = []
-    for item in ahead((number, shrink(rgb, side)) for number, rgb in reader):
+    resized = ((number, shrink(rgb, side)) for number, rgb in reader)
+    for item in ahead(resized, FRAMES_AHEAD):
         current.append(item)
         if len(current) == size:
             yield _block(current, 0, index)
@@ -86,44 +84,3 @@ def shrink(rgb: np.ndarray, side: int) -> Tensor:
     resized = F.interpolate(image[None].float(), size=(side, side), mode="bilinear",
                             antialias=True)
     return resized[0].round().clamp(0, 255).to(torch.uint8)
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, made by a thread of their own while the last ones are used. What goes wrong
-    there is raised here; the thread ends with this iterator, used up or not."""
-    waiting: queue.Queue = queue.Queue(FRAMES_AHEAD)
-    stopped = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not _put(waiting, stopped, (item, None)):
-                    return
-            _put(waiting, stopped, (None, StopIteration()))
-        except BaseException as error:
-            _put(waiting, stopped, (None, error))
-
-    thread = threading.Thread(target=work, name="reading", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = waiting.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
-
-
-def _put(waiting: queue.Queue, stopped: threading.Event, item: tuple) -> bool:
-    """Waits for a free place; False where nobody will ever take the item."""
-    while not stopped.is_set():
-        try:
-            waiting.put(item, timeout=0.1)
-            return True
-        except queue.Full:
-            continue
-    return False

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from tgl_e2e.model.vision import ABSENT_LOGIT
 from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
 from tgl_e2e.reading import Block, Progress
 from tgl_e2e.results import FrameResult, Segmentation, encode_mask
+from tgl_e2e.threads import behind
 from tgl_e2e.video import VideoSource, open_video
 
 FEATURE_BYTES = 2 * 2**30  # of the features of one block, for all sentences at once
@@ -186,8 +186,8 @@ class VideoSegmenter:
         choose: Chooser, collected: _Collected,
     ) -> None:
         run = self._pass(source, texts, frames)
-        _behind(collected.add, run.blocks("segmenting", choose))
-        _behind(collected.fill, run.earlier_blocks(collected.waiting()))
+        behind(collected.add, run.blocks("segmenting", choose))
+        behind(collected.fill, run.earlier_blocks(collected.waiting()))
 
     def _pass(
         self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int]
@@ -204,19 +204,6 @@ class VideoSegmenter:
                 return np.stack([inside(numbers, given) for given in intervals])
             return relevance >= self.threshold
         return choose
-
-
-def _behind(use: Callable[[BlockResult], None], blocks: Iterator[BlockResult]) -> None:
-    """``use`` of each block in order, on a thread of its own while the network makes the next one;
-    no more than one block waits."""
-    with ThreadPoolExecutor(1, thread_name_prefix="collecting") as thread:
-        last: Future | None = None
-        for block in blocks:
-            if last is not None:
-                last.result()
-            last = thread.submit(use, block)
-        if last is not None:
-            last.result()
 
 
 def texts_at_once(model: TGL) -> int:
