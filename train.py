@@ -22,9 +22,10 @@ import time
 from collections import defaultdict
 
 LOGGER = logging.getLogger("train")
-# Values that a resumed run may change: they do not change what is learned.
-FREE = {"steps", "workers", "eval_every", "eval_clips", "save_every", "tracker", "best",
-        "checkpointing", "compile"}
+# Values that a resumed run may change. All but steps leave alone what is learned; steps makes a run
+# longer or shorter, and its learning rate follows from there on.
+FREE = {"steps", "epochs", "accumulation", "root", "workers", "eval_every", "eval_clips",
+        "save_every", "tracker", "best", "checkpointing", "compile"}
 
 
 def main() -> int:
@@ -38,8 +39,11 @@ def main() -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         arguments = parse_arguments(__doc__)
-        stop = StopSignal()
-        for leg in legs(arguments):
+        stop, run = StopSignal(), legs(arguments)
+        if arguments.resume and not any((leg.output / "run.json").is_file() for leg in run):
+            raise InputError(f"{arguments.output}: no run to resume; start it without --resume in "
+                             "an empty folder")
+        for leg in run:
             with logging_redirect_tqdm():
                 if not train(leg, arguments, stop):
                     break
@@ -61,29 +65,32 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     from tqdm import tqdm
 
     from tgl_e2e.data.clips import collate
-    from tgl_e2e.errors import InputError
-    from tgl_e2e.run_folder import RunFolder
+    from tgl_e2e.run_folder import RunFolder, progress_in
     from tgl_e2e.training import TrainingModule, build_model, clip_options
     from tgl_e2e.training_data import training_clips, validation_clips
     from tgl_e2e.validation import Validation
 
     config = leg.train
     if os.environ.get("RANK", "0") != "0":
-        LOGGER.setLevel(logging.ERROR)  # once is enough
+        for name in ("train", "tgl_e2e"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # once is enough
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         gradient_accumulation_steps=config.accumulation,
         log_with=tracker_of(config.tracker), project_dir=str(leg.output),
     )
     micro_batch = divide_batch(config, accelerator.num_processes)
-    resolved = {"stage": leg.stage, "init": None if leg.init is None else str(leg.init),
-                "train": config.to_dict(), "model": leg.model.to_dict()}
+    begun_from = None if leg.init is None else progress_in(leg.init)
+    resolved = {
+        "stage": leg.stage, "precision": accelerator.mixed_precision,
+        # relative, so that a run may be moved with all its stages
+        "init": None if leg.init is None else os.path.relpath(leg.init, leg.output),
+        "init_step": begun_from and begun_from["step"],
+        "train": config.to_dict(), "model": leg.model.to_dict(),
+    }
     folder = RunFolder(leg.output, accelerator)
-    if arguments.resume and folder.configured:
+    if arguments.resume and folder.configured:  # a stage of a recipe may not have begun
         folder.check_same(resolved, FREE)
-    elif arguments.resume and arguments.stage is not None:  # of a recipe it may not have begun
-        raise InputError(f"{leg.output}: no run to resume; start it without --resume in an empty "
-                         "folder")
 
     # --- network and data ----------------------------------------------------------------------
     set_seed(config.seed)  # the same weights on every process
@@ -92,6 +99,9 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         module.load_head(leg.init)
     elif leg.stage == "video":
         LOGGER.warning("no --init: the paper starts this stage from the image stage's network")
+    if leg.stage == "video" and config.num_frames != leg.model.window:
+        LOGGER.warning("num_frames %d differs from model.window %d, which inference will use",
+                       config.num_frames, leg.model.window)
     if config.compile:
         compile_trunk(module.model)
     options = clip_options(config, leg.model.vision.image_size, leg.model.block)
@@ -119,7 +129,8 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         return True
     folder.cut_log(done)
     folder.write_configuration(resolved)
-    accelerator.init_trackers("tracker")
+    with folder.writing():
+        accelerator.init_trackers("tgl_e2e", config=flat(resolved))
     loader = DataLoader(
         # From the first clip that is still to come: each is made from its number alone.
         clips, sampler=range(done * config.batch_size, last * config.batch_size),
@@ -173,13 +184,14 @@ def train(leg, arguments, stop: StopSignal) -> bool:
             done += 1
             now = time.perf_counter()
             row |= {"lr": optimizer.param_groups[0]["lr"],
+                    "steps/s": round(1 / (now - begin), 4),
                     "samples/s": round(config.batch_size / (now - begin), 3),
                     "data_wait": round(waited / (now - begin), 4)}
             if accelerator.device.type == "cuda":
                 row["gpu_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
-            begin, waited = now, 0.0
             folder.append("log.jsonl", {"step": done, **row})
-            accelerator.log(row, step=done)
+            with folder.writing():
+                accelerator.log(row, step=done)
             bar.update()
             bar.set_postfix_str(shown(row), refresh=False)
             if validation is not None and (done % config.eval_every == 0 or done == last):
@@ -187,9 +199,10 @@ def train(leg, arguments, stop: StopSignal) -> bool:
                 report = validation.run(module, picture if accelerator.is_main_process else None)
                 LOGGER.info("step %d %s", done, json.dumps(report))
                 folder.append("valid.jsonl", {"step": done, **report})
-                accelerator.log({f"valid/{name}": v for name, v in report.items()}, step=done)
-                show_picture(accelerator, picture, done)
-                score = report.get(config.best, -report["loss"])
+                with folder.writing():
+                    accelerator.log({f"valid/{name}": v for name, v in report.items()}, step=done)
+                    show_picture(accelerator, picture, done)
+                score = score_of(report, config.best, leg.stage)
                 if score > best:
                     best = score
                     folder.write_network(module, resolved, best=True)
@@ -197,7 +210,8 @@ def train(leg, arguments, stop: StopSignal) -> bool:
                 folder.save_state({"step": done, "best": best})
             if stopping:
                 break
-            asked = time.perf_counter()
+            begin = asked = time.perf_counter()
+            waited = 0.0
     folder.write_network(module, resolved)
     LOGGER.info("network written to %s", leg.output)
     if done < steps:
@@ -238,6 +252,18 @@ def not_finite(accelerator, row, step: int, losses, names: list[list[str]]) -> E
         f"the loss is {row['loss']} and the norm of its gradient {row['grad_norm']} at step "
         f"{step}; its samples: {'; '.join(found)}. Look at them, lower lr or use "
         "--mixed-precision no; the last saved state is kept, and --resume goes on from it")
+
+
+def score_of(report: dict[str, float], name: str, stage: str) -> float:
+    """What the best network has most of: the figure asked for, or little loss."""
+    from tgl_e2e.errors import InputError
+
+    if name == "loss" or stage == "dense":
+        return -report["loss"]
+    if name not in report:
+        raise InputError(f"best={name}: no figure of the validation; use loss or "
+                         f"{', '.join(key for key in report if key != 'loss')}")
+    return report[name]
 
 
 def rate(config, step: int, steps: int) -> float:
@@ -296,6 +322,17 @@ def tracker_of(name: str) -> list[str] | None:
     return [name]
 
 
+def flat(values: dict, prefix: str = "") -> dict[str, int | float | str | bool]:
+    """Nested values as trackers take them: {"train.lr": 1e-4, ...}"""
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{name}."))
+        else:
+            found[prefix + name] = value if isinstance(value, (int, float, bool)) else str(value)
+    return found
+
+
 def show_picture(accelerator, picture, step: int) -> None:
     """A validation picture, for trackers that take images."""
     import numpy as np
@@ -332,7 +369,7 @@ def leave_signals_to_main(worker: int) -> None:
 
 class StopSignal:
     """SIGTERM and Ctrl-C ask for a stop after the current step, and so does the launcher's end: a
-    run whose launcher was killed would go on unseen otherwise."""
+    run whose launcher was killed would go on unseen otherwise. A second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -342,8 +379,10 @@ class StopSignal:
             pr_set_pdeathsig = 1
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
 
-    def _request(self, *_) -> None:
+    def _request(self, number: int, _) -> None:
         self.requested = True
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,8 @@ def test_the_whole_recipe_by_one_command(tmp_path):
     for before, folder in zip([None, *stages], [*stages, output], strict=True):
         assert [row["step"] for row in log(folder)] == [1]
         resolved = json.loads((folder / "run.json").read_text())
-        assert resolved["init"] == (None if before is None else str(before))
+        init = None if before is None else (folder / resolved["init"]).resolve()
+        assert init == before and resolved["init_step"] == (None if before is None else 1)
     assert json.loads((stages[1] / "run.json").read_text())["train"]["cues"] == {"colour": 1.0}
 
     done = subprocess.run(
@@ -86,6 +87,10 @@ def test_the_whole_recipe_by_one_command(tmp_path):
 
     again = run("--output", str(output), "--max-steps", "1", *SMALL[2:], "batch_size=1")
     assert again.returncode == 2 and "not empty" in last_line(again)
+    longer = run("--output", str(output), "--max-steps", "2", *SMALL[2:], "batch_size=1",
+                 "--resume")
+    assert longer.returncode == 2  # the first stage went on; what began from it did not see that
+    assert "2-colour: began from step 1 of ../1-dense, which is at step 2" in last_line(longer)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -104,6 +109,14 @@ def test_the_whole_recipe_by_one_command(tmp_path):
     (["tracker=wandb"], "not installed"),
     (["--init", "nowhere/at/all"], "nowhere"),
     (["--resume"], "no run to resume"),
+    (["seed=-1"], "seed"),
+    (["lr=0"], "lr is 0; it must be greater than 0"),
+    (["flip=2"], "a share"),
+    (["cues={bad: 1}"], "bad"),
+    (["cues={shape: 0}"], "no share"),
+    (["cues={fill: 1}"], "full_share=1"),
+    (["valid_split=test"], "no split 'test'"),
+    (["num_frames=2"], "num_frames=1"),
 ])
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     """In this process: what is wrong shows before anything is written."""

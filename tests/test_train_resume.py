@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from training_runs import SMALL, last_line, log, run, start, wait_for
 
 from tgl_e2e import TGL
+from tgl_e2e.data.synthetic.__main__ import main as write_motion
 
 # Dropout is on: what it draws has to be the same after a kill as well.
 RUN = ["--stage", "video", *SMALL, "save_every=2", "eval_every=3", "model.text.dropout=0.1"]
@@ -87,8 +88,8 @@ def test_a_stopped_run_saves_and_says_how_to_go_on(tmp_path, number):
     assert stopped == len(log(folder)) >= 1
     assert TGL.from_pretrained(folder).config.name == "tiny"
     if number == signal.SIGTERM:
-        other = run("--output", str(folder), *RUN, "lr=1", "--resume")
-        assert other.returncode == 2 and "lr differ" in last_line(other)
+        other = run("--output", str(folder), *RUN, "lr=1", "--mixed-precision", "bf16", "--resume")
+        assert other.returncode == 2 and "lr, precision differ" in last_line(other)
 
 
 def test_a_full_disk_is_an_error_and_the_state_before_is_kept(whole, tmp_path):
@@ -143,3 +144,23 @@ def test_two_processes_are_the_same_run_as_one(tmp_path):
     for report in reports[1:]:
         assert report[0] == {name: pytest.approx(value, abs=1e-3)
                              for name, value in reports[0][0].items()}
+
+
+def test_two_processes_are_the_same_run_on_a_recorded_data_set(tmp_path):
+    """The video stage on a folder in MeViS's layout, mirrored and recoloured, with a tracker."""
+    for split, count in (("train", 3), ("valid_u", 1)):
+        write_motion(["--output", str(tmp_path / "mevis"), "--split", split, "--videos",
+                      str(count), "--seed", "1", "--level", "easy"])
+    logs = []
+    for processes in (1, 2):
+        folder = tmp_path / f"{processes}"
+        done = run("--stage", "video", "--output", str(folder), *SMALL, "dataset=mevis",
+                   f"root={tmp_path / 'mevis'}", "dense_weight=0", "flip=0.5", "photometric=0.5",
+                   "scale=0.5", "workers=1", "tracker=tensorboard", "--max-steps", "4",
+                   processes=processes)
+        assert done.returncode == 0, done.stderr
+        assert list(folder.glob("tgl_e2e/**/events.out.tfevents*"))
+        logs.append(log(folder))
+        assert log(folder, "valid.jsonl")[0]["iou/mevis"] >= 0
+    for a, b in zip(*logs, strict=True):
+        assert b == {name: pytest.approx(value, rel=1e-4, abs=1e-6) for name, value in a.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["batch_size=2", "num_frames=2", "eval_clips=2", "workers=0", "warmup=1", "tracker=none"]
-TIMES = ("samples/s", "data_wait")  # what differs between equal runs
+TIMES = ("steps/s", "samples/s", "data_wait")  # what differs between equal runs
 
 
 def start(*arguments: str, processes: int = 1, **options) -> subprocess.Popen:

@@ -47,6 +47,22 @@ class RunFolder:
         accelerator.register_save_state_pre_hook(self._write_trained)
         accelerator.register_load_state_pre_hook(self._read_trained)
 
+    @contextmanager
+    def writing(self):
+        """Around whatever writes here: a full disk becomes one line, and an InputError."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+        except RuntimeError as error:  # torch.save's, for the same causes
+            if not any(word in str(error) for word in ("PytorchStreamWriter", "unexpected pos")):
+                raise
+            reason = str(error).splitlines()[0]
+        else:
+            return
+        raise InputError(f"{self.path}: could not be written to ({reason}); the last saved state "
+                         "is whole: make room and go on with --resume")
+
     # --- beginning -------------------------------------------------------------------------
 
     def open(self, resume: bool) -> None:
@@ -94,7 +110,7 @@ class RunFolder:
     def write_configuration(self, resolved: dict[str, Any]) -> None:
         """run.json: what each checkpoint in this folder was trained with."""
         if self.accelerator.is_main_process:
-            with _writing(self.path):
+            with self.writing():
                 _replace(self.path / "run.json", json.dumps(resolved, indent=2) + "\n")
 
     @property
@@ -103,12 +119,20 @@ class RunFolder:
         return (self.path / "run.json").is_file()
 
     def check_same(self, resolved: dict[str, Any], free: set[str]) -> None:
-        """A resumed run must be the run that was stopped, but for values in ``free``."""
+        """A resumed run must be the run that was stopped, but for values in ``free``.
+
+        Raises:
+            InputError: it is another one; or the network that it began from has changed.
+        """
         path = self.path / "run.json"
         before, now = json.loads(path.read_text()), json.loads(json.dumps(resolved))
         changed = [name for name in now["train"]
                    if name not in free and now["train"][name] != before["train"].get(name)]
         changed += [name for name in now if name != "train" and now[name] != before.get(name)]
+        if changed == ["init_step"]:
+            raise InputError(f"{self.path}: began from step {before['init_step']} of {now['init']},"
+                             f" which is at step {now['init_step']} by now; remove this stage's "
+                             "folder to train it anew")
         if changed:
             raise InputError(f"--resume: {', '.join(changed)} differ from the stopped run; give "
                              f"the same values and --init as in {path}")
@@ -118,7 +142,7 @@ class RunFolder:
     def append(self, name: str, row: dict[str, Any]) -> None:
         """One line of log.jsonl or valid.jsonl."""
         if self.accelerator.is_main_process:
-            with _writing(self.path), (self.path / name).open("a") as file:
+            with self.writing(), (self.path / name).open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
     def cut_log(self, step: int) -> None:
@@ -130,23 +154,20 @@ class RunFolder:
             if path.is_file():
                 lines = path.read_text().split("\n")[:-1]  # the end of a torn line is not one
                 kept = [line for line in lines if json.loads(line)["step"] <= step]
-                _replace(path, "".join(line + "\n" for line in kept))
+                with self.writing():
+                    _replace(path, "".join(line + "\n" for line in kept))
 
     # --- resumable state -------------------------------------------------------------------
 
     @property
     def progress(self) -> dict[str, Any] | None:
         """What :meth:`save_state` was given last; None before the first time."""
-        path = self.path / "state"
-        if not path.exists():  # killed between two moves; open() mends it
-            path = self.path / "state.old"
-        path = path / "progress.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        return progress_in(self.path)
 
     def save_state(self, progress: dict[str, Any]) -> None:
         """Weights, optimizer, scaler and random generators of every process, and ``progress``."""
         fresh, main = self.path / "state.partial", self.accelerator.is_main_process
-        with _writing(self.path):
+        with self.writing():
             if main:
                 shutil.rmtree(fresh, ignore_errors=True)
             self.accelerator.wait_for_everyone()
@@ -206,7 +227,7 @@ class RunFolder:
             state = self.accelerator.get_state_dict(module)
         if self.accelerator.is_main_process:
             bare = self.accelerator.unwrap_model(module)
-            with _writing(self.path):
+            with self.writing():
                 if not best:
                     bare.save(self.path, state)
                 else:
@@ -218,21 +239,13 @@ class RunFolder:
         self.accelerator.wait_for_everyone()
 
 
-@contextmanager
-def _writing(folder: Path):
-    """A full disk becomes one line; what was whole before stays whole."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-    except RuntimeError as error:  # torch.save's, for the same causes
-        if "write" not in str(error):
-            raise
-        reason = str(error).splitlines()[0]
-    else:
-        return
-    raise InputError(f"{folder}: could not be written to ({reason}); the last saved state is "
-                     "whole: make room and go on with --resume")
+def progress_in(folder: Path) -> dict[str, Any] | None:
+    """How far the run in a folder has been saved; None if there is none, or no state of it."""
+    path = folder / "state"
+    if not path.exists():  # killed between two moves; RunFolder.open mends it
+        path = folder / "state.old"
+    path = path / "progress.json"
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _move(fresh: Path, folder: Path) -> None:

@@ -109,15 +109,21 @@ def resolve(
     import yaml
     from omegaconf import OmegaConf
 
-    given = [OmegaConf.to_container(OmegaConf.from_dotlist(arguments.values))]
+    given = OmegaConf.to_container(OmegaConf.from_dotlist(arguments.values))
     changes = [v for v in arguments.values if v.startswith("model.")]
-    given[0].pop("model", None)
+    given.pop("model", None)
     base = TrainConfig.from_preset(arguments.config, stage).to_dict()
-    for values in (recipe, given[0]):
+    # "valid_split=" is an empty word, not null.
+    given = {name: "" if value is None else value for name, value in given.items()}
+    for values in (recipe, given):
         if "cues" in values:  # shares are given as a whole
             base["cues"] = {}
         base = OmegaConf.to_container(OmegaConf.merge(base, values))
     train = from_dict(TrainConfig, base, "train")
+    single = stage in ("dense", "image")  # of one frame neither memory nor TAM learn anything
+    if single != (train.num_frames == 1):
+        raise InputError(f"num_frames is {train.num_frames}; stage {stage} trains on "
+                         + ("single frames: num_frames=1" if single else "2 frames or more"))
     model = TGLConfig.from_preset(arguments.config)
     if init and (init / CONFIG_NAME).is_file():
         model = TGLConfig.load(init)

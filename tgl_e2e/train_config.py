@@ -22,9 +22,9 @@ def _value(default: Any, text: str) -> Any:
 class TrainConfig:
     """One stage of training. Every value can be overridden on the command line: ``lr=1e-4``."""
 
-    dataset: str = _value("motion", "motion (rendered on the fly), mevis, ref-youtube-vos, "
-                          "refcoco, refcoco+, refcocog; several joined by commas")
-    root: str = _value("", "folder of the data set (not for motion)")
+    dataset: str = _value("motion", "motion, mevis, ref-youtube-vos, ref-davis, refcoco, "
+                          "refcoco+, refcocog; several joined by commas")
+    root: str = _value("", "folder of the data set; empty: motion is rendered on the fly")
     split: str = _value("train", "split to train on")
     valid_split: str = _value("valid_u", "split to validate on; empty: no validation")
     steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
@@ -55,7 +55,7 @@ class TrainConfig:
         metadata={"help": "share of scenes built so that this cue is needed; mixed: no control"},
     )
     dice_weight: float = _value(1.0, "lambda_dice")
-    focal_weight: float = _value(20.0, "lambda_foc")
+    focal_weight: float = _value(1.0, "lambda_foc")
     tam_weight: float = _value(1.0, "lambda_tam")
     presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
     dense_weight: float = _value(0.0, "weight of per-pixel classification (training from scratch)")
@@ -70,10 +70,19 @@ class TrainConfig:
     save_every: int = _value(250, "steps between resumable checkpoints")
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulation", "num_frames", "eval_every", "eval_clips",
-                     "save_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for names, right, words in (
+            (("batch_size", "accumulation", "num_frames", "eval_every", "eval_clips",
+              "save_every"), lambda x: x >= 1, "at least 1"),
+            (("steps", "seed", "workers", "warmup", "weight_decay", "dice_weight", "focal_weight",
+              "tam_weight", "presence_weight", "dense_weight"), lambda x: x >= 0, "at least 0"),
+            (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
+            (("flip", "photometric", "scale", "full_share", "uniform_share", "remember_target"),
+             lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
+            (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
+        ):
+            for name in names:
+                if not right(getattr(self, name)):
+                    raise InputError(f"{name} is {getattr(self, name)}; it must be {words}")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is {self.schedule!r}; use {', '.join(SCHEDULES)}")
 

@@ -44,21 +44,22 @@ def validation_clips(config: TrainConfig, options: ClipOptions) -> Dataset | Non
     if not config.valid_split:
         return None
     plain = dataclasses.replace(
-        options, full_share=0.5, uniform_share=0.0, moment_sampling=True, selective=True,
-        remember_target=0.0, flip=0.0, photometric=0.0, scale=0.0)
+        options, full_share=1.0 if "fill" in options.cues else 0.5, uniform_share=0.0,
+        moment_sampling=True, selective=True, remember_target=0.0,
+        flip=0.0, photometric=0.0, scale=0.0)
     if config.dataset == "motion" and not config.root:
         return MotionClips(plain, config.eval_clips, VALIDATION_SEED, config.valid_split)
-    return _recorded(config, config.valid_split, plain, config.eval_clips, VALIDATION_SEED)
+    try:
+        return _recorded(config, config.valid_split, plain, config.eval_clips, VALIDATION_SEED)
+    except InputError as error:
+        raise InputError(f"{error} (to validate on; valid_split= leaves validation out)") from None
 
 
 def _recorded(
     config: TrainConfig, split: str, options: ClipOptions, length: int, seed: int
 ) -> RecordedClips:
     names = [name.strip() for name in config.dataset.split(",")]
-    for name in names:
-        if name not in DATASETS:
-            raise InputError(f"dataset {name!r} is not known; use {', '.join(DATASETS)}")
-    if not config.root:
+    if not config.root and set(names) <= set(DATASETS):
         raise InputError(f"dataset={config.dataset} needs root=FOLDER, where it lies")
     datasets = [read_dataset(name, Path(config.root), split) for name in names]
     return RecordedClips(datasets, options, length, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from tgl_e2e.data.clips import ClipBatch, collate
 from tgl_e2e.model.tgl import TGLOutput
 from tgl_e2e.visualize import draw_overlay
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Validation:
@@ -59,8 +62,11 @@ class Validation:
             rows += [(index, {**common, **score})
                      for index, score in zip(indices, scores, strict=True)]
             if number == 0 and picture is not None and output is not None:
-                picture.parent.mkdir(exist_ok=True)
-                draw_samples(batch, output, picture)
+                try:
+                    picture.parent.mkdir(exist_ok=True)
+                    draw_samples(batch, output, picture)
+                except OSError as error:  # worth a word, not the run
+                    LOGGER.warning("%s could not be written (%s)", picture, error.strerror)
         module.train()
         if self.accelerator.num_processes > 1:
             from accelerate.utils import gather_object

@@ -13,15 +13,18 @@ from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
 from tgl_e2e.data.sampling import select_objects
 from tgl_e2e.data.synthetic import (
     COLOURS,
+    CUES,
     FILLS,
     MOTIONS,
     SHAPES,
     SIZES,
+    SPLITS,
     Expression,
     Scene,
     make_scene,
     render,
 )
+from tgl_e2e.errors import InputError
 
 # Per-pixel labels: what the generator knows of each object. "motion" counts in clips only.
 ATTRIBUTES = {
@@ -32,29 +35,41 @@ LABEL_STRIDE = 4  # labels are as fine as the mask decoder's output
 
 
 class MotionClips(Dataset):
-    """An endless set: sample ``index`` of ``epoch`` is a pure function of both and the seed.
+    """An endless set: sample ``index`` is a pure function of it and the seed.
 
     Args:
         options: see :class:`ClipOptions`.
-        length: samples per epoch.
-        split: ``train`` or ``valid_u``.
+        length: samples in all.
+        split: ``train``, ``valid_u`` or ``valid``.
+
+    Raises:
+        InputError: a split or cue that the generator does not make.
     """
 
     def __init__(self, options: ClipOptions, length: int, seed: int, split: str = "train") -> None:
+        if split not in SPLITS:
+            raise InputError(f"motion has no split {split!r}; it has {', '.join(SPLITS)}")
+        for cue, share in options.cues.items():
+            if cue not in ("mixed", *CUES) or share < 0:
+                raise InputError(f"cues: {cue}: {share} is no share of a cue; known are mixed, "
+                                 f"{', '.join(CUES)}")
+            if cue == "motion" and options.static:
+                raise InputError("cues: motion decides nothing in static scenes; set static=false")
+            if cue == "fill" and options.full_share < 1:
+                raise InputError("cues: at level easy every object is plain; fill needs "
+                                 "full_share=1")
+        if not sum(options.cues.values()) > 0:
+            raise InputError("cues: no share is greater than 0")
         self.options = options
         self.length = length
         self.seed = seed
         self.split = split
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Clip:
-        rng = np.random.default_rng([self.seed, self.epoch, index])
+        rng = np.random.default_rng([self.seed, 0, index])
         options = self.options
         level = "full" if rng.random() < options.full_share else "easy"
         cue = str(rng.choice(list(options.cues), p=_shares(options.cues)))
