@@ -1,5 +1,7 @@
 """Networks and frames shared by the tests. None of the tests may leave them changed."""
 
+import os
+
 import pytest
 import torch
 from networks import build
@@ -7,6 +9,10 @@ from torch import Tensor
 
 from tgl_e2e import TGL
 from tgl_e2e.data.synthetic import make_scene, render
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker and for what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
