@@ -43,6 +43,8 @@ class TrainConfig:
     workers: int = _value(1, "loader processes, per training process")
     full_share: float = _value(0.0, "share of clips at level full, the rest is easy")
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
+    no_target_share: float = _value(0.0, "share of rendered clips whose sentence means nothing in "
+                                    "them, beside those that the generator's mixture has anyway")
     moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
     selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
     flip: float = _value(0.0, "share of recorded clips mirrored, left and right swapped in the "
@@ -76,8 +78,8 @@ class TrainConfig:
             (("steps", "seed", "workers", "warmup", "weight_decay", "dice_weight", "focal_weight",
               "tam_weight", "presence_weight", "dense_weight"), lambda x: x >= 0, "at least 0"),
             (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
-            (("flip", "photometric", "scale", "full_share", "uniform_share", "remember_target"),
-             lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
+            (("flip", "photometric", "scale", "full_share", "uniform_share", "no_target_share",
+              "remember_target"), lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
             (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
         ):
             for name in names:

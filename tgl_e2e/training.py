@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -14,6 +15,7 @@ from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.errors import InputError
 from tgl_e2e.losses import dense_loss, tgl_loss
 from tgl_e2e.model.checkpoint import save_checkpoint
+from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.dense import DenseHead
 from tgl_e2e.model.tgl import TGL, AdaptedClip, TGLOutput
 from tgl_e2e.train_config import TrainConfig
@@ -26,9 +28,9 @@ def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOption
     return ClipOptions(
         num_frames=config.num_frames, block=block, size=image_size, static=config.static,
         full_share=config.full_share, uniform_share=config.uniform_share,
-        moment_sampling=config.moment_sampling, selective=config.selective, cues=config.cues,
-        remember_target=config.remember_target, flip=config.flip,
-        photometric=config.photometric, scale=config.scale,
+        no_target_share=config.no_target_share, moment_sampling=config.moment_sampling,
+        selective=config.selective, cues=config.cues, remember_target=config.remember_target,
+        flip=config.flip, photometric=config.photometric, scale=config.scale,
     )
 
 
@@ -110,6 +112,11 @@ class TrainingModule(nn.Module):
             Scalar losses (``loss`` is what is minimised), and the network's output (None in the
             dense stage).
         """
+        # The compiler would have to see through the mode, and fuses products of its own.
+        with nullcontext() if self.config.compile else FastProducts():
+            return self._run(batch)
+
+    def _run(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput | None]:
         if self.stage == "dense":
             prefix = self.model.encode_prefix(batch.frames.flatten(0, 1))
             return self._dense(self.model.extract_plain(prefix), batch.labels), None

@@ -31,6 +31,7 @@ class ClipOptions:
     # Of the synthetic set:
     static: bool = False
     full_share: float = 0.0
+    no_target_share: float = 0.0
     cues: Mapping[str, float] = field(default_factory=lambda: {"mixed": 1.0})
 
 

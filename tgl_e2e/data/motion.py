@@ -21,6 +21,7 @@ from tgl_e2e.data.synthetic import (
     SPLITS,
     Expression,
     Scene,
+    absent_expression,
     make_scene,
     render,
 )
@@ -82,6 +83,9 @@ class MotionClips(Dataset):
         # The first expression is the one that the cue decides; the others are there for variety.
         choice = 0 if rng.random() < 0.6 else int(rng.integers(len(scene.expressions)))
         expression = scene.expressions[choice]
+        # asked first, so that a share of 0 leaves every other draw as it is
+        if options.no_target_share and rng.random() < options.no_target_share:
+            expression = absent_expression(scene, rng) or expression
         relevant = scene.relevant(expression)
         start, frames = choose_frames(relevant, options, rng)
         clip = draw_clip(scene, expression, frames, start, options)

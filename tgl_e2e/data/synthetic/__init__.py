@@ -10,7 +10,7 @@
 """
 
 from .cast import held_out
-from .generate import make_scene
+from .generate import absent_expression, make_scene
 from .motions import MOTIONS
 from .render import Rendered, render
 from .scene import CUES, KINDS, LEVELS, SPLITS, Expression, Scene, SceneObject, Segment
@@ -18,5 +18,6 @@ from .shapes import COLOURS, FILLS, SHAPES, SIZES
 
 __all__ = [
     "COLOURS", "CUES", "FILLS", "KINDS", "LEVELS", "MOTIONS", "SHAPES", "SIZES", "SPLITS",
-    "Expression", "Rendered", "Scene", "SceneObject", "Segment", "held_out", "make_scene", "render",
+    "Expression", "Rendered", "Scene", "SceneObject", "Segment",
+    "absent_expression", "held_out", "make_scene", "render",
 ]  # fmt: skip

@@ -158,6 +158,9 @@ def _no_target(setting, objects, wish, rng) -> list[Description] | None:
     """A near miss: looks of one object, motion of another, one word changed now and then."""
     index = int(rng.integers(len(objects)))
     looks = _looks(objects, index, rng, None)
+    if setting.static:  # nothing moves, so a word of looks has to be the wrong one
+        name = str(rng.choice([a for a in ("colour", "shape") if getattr(looks, a)] or ["shape"]))
+        return [replace(looks, **{name: str(rng.choice(setting.values(name)))})]
     _, action = _who_does(objects, Wish("attribute"), rng)
     if action is None or rng.random() < 0.4:
         free = [m for m in setting.motions if m not in WITH_PARTNER and m != "stopping"]

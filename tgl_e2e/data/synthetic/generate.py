@@ -95,6 +95,14 @@ def make_scene(
     )
 
 
+def absent_expression(scene: Scene, rng: np.random.Generator) -> Expression | None:
+    """A sentence that nothing in the scene fulfils, yet near to what is there: looks of one object
+    with the motion of another, or a word changed; None where a number of tries finds none."""
+    static = all(not thing.segments for thing in scene.objects)
+    setting = Setting(scene.level, scene.split, None, static)
+    return draw_expression(setting, scene.objects, Wish("no_target"), rng)
+
+
 def _setting(level, split, cue, num_frames, static) -> Setting:
     for name, value, known in (
         ("level", level, LEVELS),
