@@ -29,6 +29,7 @@ FREE = {"steps", "epochs", "accumulation", "root", "workers", "eval_every", "eva
 
 
 def main() -> int:
+    from accelerate import PartialState
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from tgl_e2e.errors import InputError
@@ -47,6 +48,7 @@ def main() -> int:
             with logging_redirect_tqdm():
                 if not train(leg, arguments, stop):
                     break
+        PartialState().destroy_process_group()  # not before: the next stage needs it
     except InputError as error:
         # One from a loader's worker comes with the worker's traceback in front.
         line = str(error).strip().splitlines()[-1].removeprefix("tgl_e2e.errors.InputError: ")
@@ -217,7 +219,8 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     if done < steps:
         LOGGER.info("stopped at step %d of %d; go on with the same command and --resume", done,
                     steps)
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()
     folder.close()
     accelerator.free_memory()
     return done >= last

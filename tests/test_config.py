@@ -112,3 +112,12 @@ def test_config_files(tmp_path):
     for values in (config.to_dict(), {"model": config.to_dict()}):
         path.write_text(json.dumps(values))
         assert TGLConfig.load(tmp_path) == config
+
+
+def test_smoothing_needs_an_odd_width_and_a_second_pass():
+    config = TGLConfig.from_preset("tiny")
+    regroup = {"adapter.regroup": True}
+    assert "odd" in refused(config.with_values, **regroup, **{"tam.smooth": 4})
+    alone = {"adapter.regroup": False, "tam.smooth": 3}
+    assert "adapter.regroup" in refused(config.with_values, **alone)
+    assert config.with_values(**regroup, **{"tam.smooth": 5}).tam.smooth == 5

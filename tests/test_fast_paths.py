@@ -9,6 +9,7 @@ from test_segmenter import build, masks, threshold_between
 from test_segmenter import video as video
 
 from tgl_e2e import VideoSegmenter
+from tgl_e2e.encoding import smoothed
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.memory import MemoryBank
 from tgl_e2e.reading import shrink
@@ -126,3 +127,38 @@ def test_large_frames_take_fewer_texts_at_once(model):
     single = texts_at_once(large)
     large.compute_dtype = torch.bfloat16
     assert 1 <= single < texts_at_once(large)
+
+
+def test_regrouped_frames_pass_the_adapters_in_windows_of_their_own(model, video):
+    spans = [(3, 10), (40, 44)]
+    again = build(**{"adapter.regroup": True})
+    alone = VideoSegmenter(model, tam_stride=0).segment(video, [TEXT], moments=spans)[0]
+    found = VideoSegmenter(again).segment(video, [TEXT], moments=spans)[0]
+    assert (masks(found) == masks(alone)).mean() > 0.9999
+    plain = VideoSegmenter(model).segment(video, [TEXT], moments=spans)[0]
+    assert (masks(found) != masks(plain)).any()
+    assert np.abs(found.relevance - plain.relevance).max() < 1e-6  # scores come from the first pass
+    company = VideoSegmenter(again).segment(video, ["something else", TEXT], moments=spans)[1]
+    assert (masks(company) == masks(found)).mean() > 0.9999
+
+
+def test_smoothing_is_a_mean_over_known_neighbours():
+    logits = np.array([[3.0, 0.0, np.nan, 6.0, 0.0]], np.float32)
+    assert np.allclose(smoothed(logits, 3), [[1.5, 1.5, np.nan, 3.0, 3.0]], equal_nan=True)
+    assert np.array_equal(smoothed(logits, 1), logits, equal_nan=True)
+
+
+def test_smoothed_scores_decide_what_is_relevant(model, video):
+    plain = VideoSegmenter(model).segment(video[:64], [TEXT])[0].relevance
+    soft = build(**{"adapter.regroup": True, "tam.smooth": 5})
+    threshold = float(np.median(plain))
+    found = VideoSegmenter(soft, threshold=threshold).segment(video[:64], [TEXT])[0]
+    logits = np.log(plain / (1 - plain)).reshape(2, 32)  # a block's frames are averaged, no others
+    expected = 1 / (1 + np.exp(-smoothed(logits, 5))).reshape(64)
+    assert np.abs(found.relevance - expected).max() < 1e-5
+    inside = np.zeros(64, bool)
+    for start, end in found.moments:
+        inside[start : end + 1] = True
+    assert (inside == (found.relevance >= threshold)).all()
+    best = VideoSegmenter(soft).segment(video[:64], [TEXT], moments="top-k:1")[0]
+    assert best.moments[0][0] == found.relevance.argmax()

@@ -77,6 +77,10 @@ class AdapterConfig:
         default=False,
         metadata={"help": "depth-wise convolution over time that starts as differences of frames"},
     )
+    regroup: bool = field(
+        default=False,
+        metadata={"help": "in inference M+ frames pass the adapters again, in windows of M+ alone"},
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class TAMConfig:
         default="mean",
         metadata={"help": "frame query from the feature map: 'mean', or 'text' (attention pooling "
                           "steered by the sentence)"},
+    )
+    smooth: int = field(
+        default=1,
+        metadata={"help": "in inference scores are averaged over so many neighbouring frames, each "
+                          "seen in another window; an odd number, above 1 with adapter.regroup"},
     )
 
 
@@ -165,6 +174,11 @@ class TGLConfig:
             raise InputError(f"memory.pool is {self.memory.pool}; use 1 (as SAM2) or 2")
         if self.tam.pooling not in ("mean", "text"):
             raise InputError(f"tam.pooling is {self.tam.pooling!r}; use 'mean' or 'text'")
+        if self.tam.smooth < 1 or self.tam.smooth % 2 == 0:
+            raise InputError(f"tam.smooth is {self.tam.smooth}; give an odd number of frames")
+        if self.tam.smooth > 1 and not self.adapter.regroup:
+            # M+ is known only after the last window of a block: features would have to wait for it
+            raise InputError(f"tam.smooth is {self.tam.smooth}; it needs adapter.regroup=true")
         if not 1 <= self.window <= self.block:
             raise InputError(f"window ({self.window}) must lie between 1 and block ({self.block})")
 

@@ -66,6 +66,8 @@ class BlockEncoder:
         self.tam_stride = tam_stride
         self.batch_frames = batch_frames
         self.mfe = model.config.memory.mfe
+        self.regroup = model.config.adapter.regroup
+        self.smooth = model.config.tam.smooth
         self.device = tokens.ids.device
 
     def relevance(self, block: Block) -> np.ndarray:
@@ -77,7 +79,9 @@ class BlockEncoder:
         texts = len(self.tokens.ids)
         encoded = Encoded(np.zeros((texts, len(block)), np.float32))
         if self.tam_stride:
-            encoded.relevance = self._score(block, choose, encoded)[:, block.first :]
+            # Where M+ frames pass the adapters again, the first pass leaves nothing but scores.
+            scores = self._score(block, None if self.regroup else choose, encoded)
+            encoded.relevance = scores[:, block.first :]
         relevant = choose(block, encoded.relevance)
         if not self.tam_stride:
             encoded.relevance = relevant.astype(np.float32)
@@ -105,25 +109,27 @@ class BlockEncoder:
         """Relevance of all frames of the block (N, n), context included. The features that came
         with it are kept where ``choose`` says that masks need them."""
         scored = np.arange(0, len(block.numbers), self.tam_stride)
-        relevance = np.zeros((len(self.tokens.ids), len(block.numbers)), np.float32)
+        logits = np.full((len(self.tokens.ids), len(block.numbers)), np.nan, np.float32)
         for window in deal_windows(len(scored), self.model.config.window):
             window = scored[window]
             if self.tam_stride == 1 and window[-1] < block.first:
                 continue  # context alone
             prefix, clip = self._adapt(block, window, self.tokens, align=True)
-            relevance[:, window] = clip.relevance.sigmoid().float().cpu().numpy()
+            logits[:, window] = clip.relevance.float().cpu().numpy()
             if choose is None:
                 continue
             # Other windows' scores may be missing yet; only this window's columns are looked at.
-            language = self.language(choose(block, relevance[:, block.first :]))
+            language = self.language(choose(block, _sigmoid(logits)[:, block.first :]))
             own = [(row, at) for row, at in enumerate(window - block.first) if at >= 0]
-            for n in range(len(relevance)):
+            for n in range(len(logits)):
                 self._keep_adapted(clip, n, n, own, language, encoded)
             carried = [(row, at) for row, at in own if not language[:, at].all()]
             if carried and self.mfe:
                 rows, places = (list(x) for x in zip(*carried, strict=True))
                 features = self.model.extract_plain([level[rows] for level in prefix])
                 _keep(features, places, encoded)
+        relevance = np.zeros_like(logits)
+        relevance[:, scored] = _sigmoid(smoothed(logits[:, scored], self.smooth))
         if self.tam_stride > 1:
             every = np.arange(len(block.numbers))
             relevance = np.stack([np.interp(every, scored, row[scored]) for row in relevance])
@@ -168,6 +174,25 @@ class BlockEncoder:
                 frame = row * length + column
                 encoded.adapted[n, int(at)] = encoded.take(clip.features, frame, column, int(at))
                 encoded.prompts[n, int(at)] = clip.prompts[row : row + 1]
+
+
+def smoothed(logits: np.ndarray, width: int) -> np.ndarray:
+    """Mean over ``width`` neighbours (odd), as far as there are any; (N, n), NaN where unknown.
+
+    Neighbouring frames belong to different windows, so this is a mean of several readings of the
+    same moment: of n windows, each saw every n-th frame.
+    """
+    half = width // 2
+    padded = np.pad(logits, ((0, 0), (half, half)), constant_values=np.nan)
+    views = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)  # (N, n, width)
+    known = ~np.isnan(views)
+    mean = np.where(known, views, 0).sum(axis=-1) / known.sum(axis=-1).clip(1)
+    return np.where(np.isnan(logits), np.nan, mean)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, 0 where the logit is unknown."""
+    return np.where(np.isnan(logits), 0, 1 / (1 + np.exp(-logits.clip(-60, 60))))
 
 
 def _keep(features: FrameFeatures, places: Sequence[int], encoded: Encoded) -> None:

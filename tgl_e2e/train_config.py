@@ -45,11 +45,14 @@ class TrainConfig:
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
     no_target_share: float = _value(0.0, "share of rendered clips whose sentence means nothing in "
                                     "them, beside those that the generator's mixture has anyway")
+    aspect_share: float = _value(0.0, "share of rendered clips in the shape of a video, up to "
+                                 "16:9, squeezed to the network's square")
+    compress_share: float = _value(0.0, "share of rendered clips that have been through a codec")
     moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
     selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
     flip: float = _value(0.0, "share of recorded clips mirrored, left and right swapped in the "
                          "text; never where that would be unsafe")
-    photometric: float = _value(0.0, "share of recorded clips changed in brightness and colour")
+    photometric: float = _value(0.0, "share of clips changed in brightness and colour")
     scale: float = _value(0.0, "share of recorded clips scaled")
     remember_target: float = _value(0.0, "share of clips whose memory is written from true masks")
     cues: dict[str, float] = field(
@@ -79,7 +82,8 @@ class TrainConfig:
               "tam_weight", "presence_weight", "dense_weight"), lambda x: x >= 0, "at least 0"),
             (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
             (("flip", "photometric", "scale", "full_share", "uniform_share", "no_target_share",
-              "remember_target"), lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
+              "aspect_share", "compress_share", "remember_target"), lambda x: 0 <= x <= 1,
+             "a share, from 0 to 1"),
             (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
         ):
             for name in names:

@@ -9,7 +9,14 @@ from torch.utils.data import DataLoader
 
 from tgl_e2e.data.clips import ClipOptions, collate
 from tgl_e2e.data.motion import MotionClips, draw_clip
-from tgl_e2e.data.synthetic import COLOURS, MOTIONS, SHAPES, make_scene, render
+from tgl_e2e.data.synthetic import (
+    COLOURS,
+    MOTIONS,
+    SHAPES,
+    absent_expression,
+    make_scene,
+    render,
+)
 
 OPTIONS = ClipOptions(uniform_share=0.5, full_share=0.3, cues={"mixed": 0.5, "motion": 0.5})
 
@@ -115,3 +122,27 @@ def test_static_clips_are_relevant_throughout(cue):
     clips = MotionClips(options, length=10, seed=0)
     for i in range(10):
         assert clips[i].relevant.all() and clips[i].target.any() and clips[i].cue == cue
+
+
+def test_sentences_that_mean_nothing_come_in_their_share():
+    options = ClipOptions(no_target_share=1.0, full_share=0.5, cues={"mixed": 0.5, "shape": 0.5})
+    clips = MotionClips(options, length=30, seed=4)
+    drawn = [clips[i] for i in range(30)]
+    assert np.mean([clip.relevant.any().item() for clip in drawn]) < 0.1
+    assert not any(clip.target.any() for clip in drawn if not clip.relevant.any())
+    assert len({clip.text for clip in drawn}) > 20
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_absent_expressions_are_near_misses(static):
+    rng = np.random.default_rng(0)
+    words = 0
+    for seed in range(30):
+        scene = make_scene(seed, level="easy", static=static)
+        absent = absent_expression(scene, rng)
+        if absent is None:
+            continue
+        assert not absent.objects and not scene.relevant(absent).any()
+        assert absent.text not in [e.text for e in scene.expressions if e.objects]
+        words += any(o.colour in absent.text or o.shape in absent.text for o in scene.objects)
+    assert words > 10  # near: they name what is there

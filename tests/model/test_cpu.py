@@ -74,3 +74,41 @@ def test_modules_run_through_them_and_give_the_same():
     assert all(difference(a, b) < 1e-4 for a, b in zip(plain, fast, strict=True))
     assert half.dtype == torch.bfloat16
     assert layer.weight.grad is not None  # with gradients everything is PyTorch's
+
+
+@pytest.mark.parametrize("masked", ["nothing", "bool", "bias"])
+def test_attention_in_windows_gives_pytorchs_values_and_gradients(masked):
+    mask = {"nothing": None, "bool": torch.rand(6, 1, 1, 24) > 0.3,
+            "bias": torch.randn(1, 1, 1, 24)}[masked]
+    results = []
+    with torch.enable_grad():
+        for attend in (F.scaled_dot_product_attention, cpu.attend_windows):
+            torch.manual_seed(1)
+            heads = [torch.randn(6, 2, n, 16, requires_grad=True) for n in (10, 24, 24)]
+            out = attend(*heads, attn_mask=mask, scale=0.3)
+            out.square().sum().backward()
+            results.append([out, *(h.grad for h in heads)])
+    assert all(difference(a, b) < 1e-4 for a, b in zip(*results, strict=True))
+
+
+def test_with_gradients_small_windows_alone_take_plain_products():
+    small = [torch.randn(4, 1, 64, 16, requires_grad=True) for _ in range(3)]
+    large = [torch.randn(1, 1, 300, 16, requires_grad=True) for _ in range(3)]
+
+    def steps(heads, **kwargs) -> str:
+        with torch.enable_grad(), cpu.FastProducts():
+            return F.scaled_dot_product_attention(*heads, **kwargs).grad_fn.name()
+
+    assert "Attention" not in steps(small, dropout_p=0.0)
+    assert "Attention" in steps(large) and "Attention" in steps(small, is_causal=True)
+
+
+def test_under_autocast_windows_are_computed_in_its_precision():
+    heads = [torch.randn(4, 1, 64, 16, requires_grad=True) for _ in range(3)]
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
+        out = cpu.attend_windows(*heads)
+        exact = F.scaled_dot_product_attention(*heads)
+        out.float().sum().backward()
+    assert out.dtype == exact.dtype == torch.bfloat16
+    assert difference(out, exact) < 0.03
+    assert heads[0].grad.dtype == torch.float32

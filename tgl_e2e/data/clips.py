@@ -24,14 +24,16 @@ class ClipOptions:
     moment_sampling: bool = True
     selective: bool = True
     remember_target: float = 0.0
+    photometric: float = 0.0
     # Of recorded data sets:
     flip: float = 0.0
-    photometric: float = 0.0
     scale: float = 0.0
     # Of the synthetic set:
     static: bool = False
     full_share: float = 0.0
     no_target_share: float = 0.0
+    aspect_share: float = 0.0
+    compress_share: float = 0.0
     cues: Mapping[str, float] = field(default_factory=lambda: {"mixed": 1.0})
 
 

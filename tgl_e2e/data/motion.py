@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tgl_e2e.data.camera import EXACT, Camera, draw_camera, film
 from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
 from tgl_e2e.data.sampling import select_objects
 from tgl_e2e.data.synthetic import (
@@ -23,7 +24,6 @@ from tgl_e2e.data.synthetic import (
     Scene,
     absent_expression,
     make_scene,
-    render,
 )
 from tgl_e2e.errors import InputError
 
@@ -88,18 +88,20 @@ class MotionClips(Dataset):
             expression = absent_expression(scene, rng) or expression
         relevant = scene.relevant(expression)
         start, frames = choose_frames(relevant, options, rng)
-        clip = draw_clip(scene, expression, frames, start, options)
+        remember = bool(rng.random() < options.remember_target)
+        clip = draw_clip(scene, expression, frames, start, options, draw_camera(options, rng))
         clip.name = f"motion scene {seed} ({level}, {cue}) frames {frames.tolist()}"
         clip.cue = cue if level == "easy" else f"full/{cue}"
-        clip.remember = bool(rng.random() < options.remember_target)
+        clip.remember = remember
         return clip
 
 
 def draw_clip(
-    scene: Scene, expression: Expression, frames: np.ndarray, start: int, options: ClipOptions
+    scene: Scene, expression: Expression, frames: np.ndarray, start: int, options: ClipOptions,
+    camera: Camera = EXACT,
 ) -> Clip:
     """Renders frames of a scene and the target of one expression in them."""
-    rendered = render(scene, frames.tolist(), options.size)
+    rendered = film(scene, frames, options.size, camera)
     relevant = scene.relevant(expression)
     kept = list(expression.objects)
     if options.selective:

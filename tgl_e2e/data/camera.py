@@ -1,0 +1,76 @@
+"""How a rendered clip could have been filmed: another shape of frame, other light, compression.
+
+The generator draws squares in exact colours; videos are wide or upright (and squeezed into the
+network's square), a little off in colour, and have been through a codec.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from tgl_e2e.data.augment import STRENGTH, change_colours, colour_matrix
+from tgl_e2e.data.clips import ClipOptions
+from tgl_e2e.data.synthetic import Rendered, Scene, render
+
+WIDEST = 16 / 9
+QUALITY = (15, 60)  # of JPEG; a video at a low bit rate looks like its lower half
+
+
+@dataclass(frozen=True)
+class Camera:
+    """aspect: width / height of the frame; colours: see :func:`colour_matrix`; quality: of JPEG.
+    None: exact."""
+
+    aspect: float = 1.0
+    colours: np.ndarray | None = None
+    quality: int | None = None
+
+
+EXACT = Camera()
+
+
+def draw_camera(options: ClipOptions, rng: np.random.Generator) -> Camera:
+    """Draws a camera with the shares of ``options``; all is drawn whether it is used or not, so
+    that switching one share on leaves the others' draws as they were."""
+    shaped, lit, compressed = rng.random(3) < (
+        options.aspect_share, options.photometric, options.compress_share)
+    aspect = WIDEST ** rng.uniform(-0.6, 1.0)  # wide more often than upright
+    brightness, contrast, saturation = rng.uniform(1 - STRENGTH, 1 + STRENGTH, 3)
+    quality = int(rng.integers(*QUALITY))
+    return Camera(
+        aspect=float(aspect) if shaped else 1.0,
+        colours=colour_matrix(brightness, contrast, saturation, 0.0) if lit else None,
+        quality=quality if compressed else None,
+    )
+
+
+def film(scene: Scene, frames: np.ndarray, size: int, camera: Camera) -> Rendered:
+    """``render`` through a camera: (T, S, S) frames, whatever the shape of the scene's own."""
+    width, height = round(size * max(1.0, camera.aspect)), round(size / min(1.0, camera.aspect))
+    rendered = render(scene, frames.tolist(), (height, width))
+    rgb, ids = rendered.rgb, rendered.ids
+    if camera.quality is not None:
+        rgb = np.stack([_compressed(picture, camera.quality) for picture in rgb])
+    if camera.colours is not None:
+        rgb = np.stack([np.asarray(change_colours(Image.fromarray(picture), camera.colours))
+                        for picture in rgb])
+    if (height, width) != (size, size):
+        rgb = np.stack([np.asarray(Image.fromarray(picture).resize(
+            (size, size), Image.Resampling.BILINEAR)) for picture in rgb])
+        ids = ids[:, _centres(height, size)[:, None], _centres(width, size)]
+    return Rendered(rgb, ids)
+
+
+def _compressed(picture: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def _centres(length: int, size: int) -> np.ndarray:
+    """The pixels that the centres of ``size`` equal parts of a line lie in."""
+    return ((np.arange(size) + 0.5) * length / size).astype(int)
