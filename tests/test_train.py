@@ -93,6 +93,15 @@ def test_the_whole_recipe_by_one_command(tmp_path):
     assert "2-colour: began from step 1 of ../1-dense, which is at step 2" in last_line(longer)
 
 
+def test_a_recipe_on_two_processes(tmp_path):
+    """What they share outlives a stage."""
+    done = run("--output", str(tmp_path / "run"), "--max-steps", "1", *SMALL[2:], "batch_size=2",
+               processes=2)
+    assert done.returncode == 0, done.stderr
+    for folder in [*(tmp_path / "run" / "stages").iterdir(), tmp_path / "run"]:
+        assert [row["step"] for row in log(folder)] == [1]
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     (["lr"], "KEY=VALUE"),
     (["lrate=1"], "lrate"),

@@ -48,6 +48,8 @@ class TrainConfig:
     aspect_share: float = _value(0.0, "share of rendered clips in the shape of a video, up to "
                                  "16:9, squeezed to the network's square")
     compress_share: float = _value(0.0, "share of rendered clips that have been through a codec")
+    clutter_share: float = _value(0.0, "share of rendered clips before a background as "
+                                  "cluttered as a photograph's")
     moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
     selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
     flip: float = _value(0.0, "share of recorded clips mirrored, left and right swapped in the "
@@ -82,8 +84,8 @@ class TrainConfig:
               "tam_weight", "presence_weight", "dense_weight"), lambda x: x >= 0, "at least 0"),
             (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
             (("flip", "photometric", "scale", "full_share", "uniform_share", "no_target_share",
-              "aspect_share", "compress_share", "remember_target"), lambda x: 0 <= x <= 1,
-             "a share, from 0 to 1"),
+              "aspect_share", "compress_share", "clutter_share", "remember_target"),
+             lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
             (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
         ):
             for name in names:

@@ -52,13 +52,24 @@ def test_compression_and_light_leave_masks_alone(scene):
     assert abs(dark.rgb.mean() / plain.rgb.mean() - 0.5) < 0.02
 
 
+def test_clutter_replaces_the_background_alone(scene):
+    plain, cluttered = (film(scene, FRAMES, 96, Camera(clutter=c)) for c in (None, 4))
+    other = film(scene, FRAMES, 96, Camera(clutter=5))
+    assert (cluttered.ids == plain.ids).all()
+    change = np.abs(cluttered.rgb.astype(int) - plain.rgb).max(axis=-1)
+    assert change[plain.ids == 0].mean() > 3 * change[plain.ids > 0].mean()
+    assert (cluttered.rgb != other.rgb).any()
+    behind = cluttered.rgb[0][plain.ids[0] == 0].astype(float)
+    assert behind.std(axis=0).min() > 8  # more than one piece
+
+
 def test_shares_decide_and_leave_other_draws_alone():
-    every = ClipOptions(aspect_share=1.0, photometric=1.0, compress_share=1.0)
+    every = ClipOptions(aspect_share=1.0, photometric=1.0, compress_share=1.0, clutter_share=1.0)
     none = ClipOptions()
     for seed in range(20):
         camera = draw_camera(every, np.random.default_rng(seed))
         assert 0.7 < camera.aspect <= 16 / 9 and camera.colours is not None
-        assert 15 <= camera.quality < 60
+        assert 15 <= camera.quality < 60 and camera.clutter is not None
         assert draw_camera(none, np.random.default_rng(seed)) == Camera()
         half = draw_camera(dataclasses.replace(every, photometric=0.0),
                            np.random.default_rng(seed))

@@ -1,13 +1,15 @@
-"""How a rendered clip could have been filmed: another shape of frame, other light, compression.
+"""How a rendered clip could have been filmed: before clutter, in another shape of frame, in other
+light, compressed.
 
-The generator draws squares in exact colours; videos are wide or upright (and squeezed into the
-network's square), a little off in colour, and have been through a codec.
+The generator draws squares in exact colours before regular backgrounds; videos are wide or upright
+(and squeezed into the network's square), a little off in colour, cluttered, and have been through a
+codec.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -22,12 +24,13 @@ QUALITY = (15, 60)  # of JPEG; a video at a low bit rate looks like its lower ha
 
 @dataclass(frozen=True)
 class Camera:
-    """aspect: width / height of the frame; colours: see :func:`colour_matrix`; quality: of JPEG.
-    None: exact."""
+    """aspect: width / height of the frame; colours: see :func:`colour_matrix`; quality: of JPEG;
+    clutter: seed of a background of dead leaves. None: as the scene has it."""
 
     aspect: float = 1.0
     colours: np.ndarray | None = None
     quality: int | None = None
+    clutter: int | None = None
 
 
 EXACT = Camera()
@@ -41,16 +44,21 @@ def draw_camera(options: ClipOptions, rng: np.random.Generator) -> Camera:
     aspect = WIDEST ** rng.uniform(-0.6, 1.0)  # wide more often than upright
     brightness, contrast, saturation = rng.uniform(1 - STRENGTH, 1 + STRENGTH, 3)
     quality = int(rng.integers(*QUALITY))
+    cluttered, clutter = rng.random() < options.clutter_share, int(rng.integers(2**31))
     return Camera(
         aspect=float(aspect) if shaped else 1.0,
         colours=colour_matrix(brightness, contrast, saturation, 0.0) if lit else None,
         quality=quality if compressed else None,
+        clutter=clutter if cluttered else None,
     )
 
 
 def film(scene: Scene, frames: np.ndarray, size: int, camera: Camera) -> Rendered:
     """``render`` through a camera: (T, S, S) frames, whatever the shape of the scene's own."""
     width, height = round(size * max(1.0, camera.aspect)), round(size / min(1.0, camera.aspect))
+    if camera.clutter is not None:
+        scene = replace(scene, background=replace(
+            scene.background, kind="leaves", seed=camera.clutter))
     rendered = render(scene, frames.tolist(), (height, width))
     rgb, ids = rendered.rgb, rendered.ids
     if camera.quality is not None:

@@ -34,6 +34,7 @@ class ClipOptions:
     no_target_share: float = 0.0
     aspect_share: float = 0.0
     compress_share: float = 0.0
+    clutter_share: float = 0.0
     cues: Mapping[str, float] = field(default_factory=lambda: {"mixed": 1.0})
 
 

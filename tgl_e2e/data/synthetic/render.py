@@ -113,6 +113,9 @@ def _lay_on(sprite: Sprite | None, index: int, picture: np.ndarray, ids: np.ndar
 def _texture(background: Background, height: int, width: int) -> np.ndarray:
     """What drifts by: (H, W, 3) uint8, or (2H, 2W, 3) where it repeats and moves."""
     rng = np.random.default_rng(background.seed)
+    if background.kind == "leaves":
+        leaves = _leaves(rng, height, width)
+        return leaves if background.drift == (0.0, 0.0) else np.tile(leaves, (2, 2, 1))
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     ys, xs = ys / height, xs / width
     kind = background.kind
@@ -137,6 +140,31 @@ def _texture(background: Background, height: int, width: int) -> np.ndarray:
     if background.drift == (0.0, 0.0):
         return _mixed(share, background)
     return np.tile(_mixed(share, background), (2, 2, 1))
+
+
+def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Dead leaves (H, W, 3): pieces of all sizes that cover one another, whose statistics are those
+    of photographs (Lee, Mumford and Huang, 2001); shaded and a little out of focus."""
+    palette = rng.integers(0, 256, (rng.integers(3, 8), 1, 3)).astype(np.float32)
+    grey = palette.mean(axis=-1, keepdims=True)
+    palette = grey + (palette - grey) * rng.uniform(0.1, 0.5)  # less colourful than any object
+    picture = Image.new("RGB", (width, height), tuple(palette[0, 0].astype(int).tolist()))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(int(rng.integers(15, 80))):
+        radius = min(height, width) * 0.03 / (1 - rng.random() * 0.97) ** 0.7  # a power law
+        corners = int(rng.integers(3, 9))
+        turn = np.sort(rng.uniform(0, 2 * np.pi, corners))
+        reach = radius * rng.uniform(0.4, 1.2, corners)
+        points = np.stack([np.cos(turn), np.sin(turn)], axis=1) * reach[:, None]
+        points = points * rng.uniform(0.4, 1.6, 2) + rng.uniform((0, 0), (width, height))
+        colour = palette[rng.integers(len(palette)), 0] + rng.normal(0, 12, 3)
+        draw.polygon(points.ravel().tolist(), fill=tuple(colour.clip(0, 255).astype(int).tolist()))
+    if rng.random() < 0.7:
+        blur = rng.uniform(0.003, 0.02) * min(height, width)
+        picture = picture.filter(ImageFilter.BoxBlur(blur))
+    shade = 0.6 + 0.8 * _smooth(rng, int(rng.integers(3, 9)), height, width)
+    grain = rng.normal(0, rng.uniform(0, 12), (height, width, 1))
+    return (np.asarray(picture) * shade[..., None] + grain).clip(0, 255).astype(np.uint8)
 
 
 def _smooth(rng: np.random.Generator, cells: int, height: int, width: int) -> np.ndarray:

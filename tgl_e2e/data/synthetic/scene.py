@@ -91,8 +91,9 @@ class Expression:
 class Background:
     """What lies behind the objects.
 
-    kind: "plain", "gradient", "clouds", "bands", "checks" or "grain". colours: two RGB triples that
-    it is mixed from. drift: movement in frame sides per frame, (x, y). seed: of its texture.
+    kind: "plain", "gradient", "clouds", "bands", "checks" or "grain"; or "leaves", as cluttered as
+    a photograph, which the levels leave out. colours: two RGB triples that it is mixed from (but
+    leaves). drift: movement in frame sides per frame, (x, y). seed: of its texture.
     """
 
     kind: str
