@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from tgl_e2e.data.clips import ClipOptions, collate
 from tgl_e2e.data.mevis import read_mevis
 from tgl_e2e.data.recorded import RecordedClips, draw_clip
+from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.errors import InputError
 
@@ -31,7 +32,8 @@ CHANGED = dataclasses.replace(
 def root(tmp_path_factory):
     """Eight videos in the layout of MeViS, expressions of every kind."""
     root = tmp_path_factory.mktemp("motion")
-    write_split(root, "train", videos=8, seed=5, level="full", size=SIZE)
+    write_split(root, "train", videos=8, seed=5, level="full",
+                recording=Recording((SIZE, SIZE)))
     return root
 
 

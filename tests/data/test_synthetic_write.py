@@ -9,6 +9,7 @@ from pycocotools import mask as coco
 
 from tgl_e2e.data.synthetic import make_scene, render
 from tgl_e2e.data.synthetic.__main__ import main
+from tgl_e2e.data.synthetic.record import Recording, record
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,8 @@ def test_an_empty_folder_is_filled(tmp_path):
 
 @pytest.mark.parametrize(
     "option, value",
-    [("split", "test"), ("level", "hard"), ("videos", 0), ("size", 4), ("seed", -1), ("size", "x")],
+    [("split", "test"), ("level", "hard"), ("videos", 0), ("size", 4), ("seed", -1), ("size", "x"),
+     ("size", "64x64x64"), ("frames", 5), ("every", 0), ("crf", 60)],
 )
 def test_bad_options_take_one_line(tmp_path, capsys, option, value):
     with pytest.raises(SystemExit) as stop:
@@ -103,3 +105,42 @@ def test_output_that_cannot_be_written(tmp_path, capsys):
     assert main(arguments(tmp_path / "file")) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--output" in error
+
+
+def test_a_set_recorded_in_another_way(tmp_path):
+    options = {"videos": 2, "size": "48x80", "frames": 60, "every": 3, "crf": 40, "level": "easy"}
+    assert main([*arguments(tmp_path, **options), "--clutter"]) == 0
+    folder = tmp_path / "valid_u"
+    meta, moments = read(folder, "meta_expressions.json"), read(folder, "moments.json")
+    masks, scenes = read(folder, "mask_dict.json"), read(folder, "scenes.json")
+    for video, entry in meta["videos"].items():
+        scene = make_scene(scenes["videos"][video]["seed"], "easy", "valid_u", num_frames=60)
+        assert len(entry["frames"]) == 20 and scenes["videos"][video]["fps"] == scene.fps / 3
+        drawn = render(scene, range(0, 60, 3), (48, 80))
+        difference = []
+        for t, name in enumerate(entry["frames"]):
+            picture = np.asarray(Image.open(folder / "JPEGImages" / video / f"{name}.jpg"))
+            assert picture.shape == (48, 80, 3)
+            difference.append(np.abs(picture.astype(int) - drawn.rgb[t])[drawn.ids[t] == 0].mean())
+        assert min(difference) > 10  # another background
+        texts = {e.text: e for e in scene.expressions}
+        for n, stored in entry["expressions"].items():
+            expression = texts[stored["exp"]]
+            spans = moments["videos"][video]["expressions"][n]["objects"]
+            for i, found in spans.items():
+                relevant = np.isin(np.arange(60), [
+                    t for s, e in expression.moments[int(i)] for t in range(s, e + 1)])
+                kept = np.isin(np.arange(20), [t for s, e in found for t in range(s, e + 1)])
+                assert np.array_equal(kept, relevant[::3]) and kept.any()
+            for index, anno in zip(stored["obj_id"], stored["anno_id"], strict=True):
+                for t, rle in enumerate(masks[str(anno)]):
+                    mask = np.zeros((48, 80), bool) if rle is None else coco.decode(rle) > 0
+                    assert np.array_equal(mask, drawn.ids[t] == index + 1)
+
+
+def test_compression_costs_what_it_should():
+    scene = make_scene(3, "easy", "valid_u")
+    plain, fine, coarse = (
+        record(scene, Recording((64, 64), crf=crf)).rgb for crf in (None, 10, 45))
+    errors = [np.abs(x.astype(int) - plain).mean() for x in (fine, coarse)]
+    assert plain.shape == fine.shape == coarse.shape and 0 < errors[0] < errors[1] < 30

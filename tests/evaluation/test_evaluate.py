@@ -11,6 +11,7 @@ from PIL import Image
 import tgl_e2e
 from tgl_e2e import TGL, TGLConfig
 from tgl_e2e.data.mevis import read_mevis
+from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluate import main, parse_arguments
@@ -25,7 +26,7 @@ VIDEOS = 3
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("motion")
-    write_split(folder, "valid_u", VIDEOS, seed=1, level="easy", size=48)
+    write_split(folder, "valid_u", VIDEOS, seed=1, level="easy", recording=Recording((48, 48)))
     return folder
 
 

@@ -14,6 +14,7 @@ import torch
 
 from tgl_e2e import TGL, TGLConfig
 from tgl_e2e.data.mevis import read_mevis
+from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.evaluation.submission import check_submission
 
@@ -30,7 +31,7 @@ LAUNCH_TWO = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2
 def setting(tmp_path_factory):
     """(root of a small data set, checkpoint of random weights)"""
     folder = tmp_path_factory.mktemp("launch")
-    write_split(folder, "valid_u", VIDEOS, seed=3, level="easy", size=48)
+    write_split(folder, "valid_u", VIDEOS, seed=3, level="easy", recording=Recording((48, 48)))
     torch.manual_seed(0)
     TGL(TGLConfig.from_preset("tiny"), pretrained=False).save_pretrained(folder / "network")
     return folder, folder / "network"

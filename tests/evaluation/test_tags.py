@@ -5,6 +5,7 @@ import pytest
 
 from tgl_e2e.data.base import ExpressionRecord, VideoRecord
 from tgl_e2e.data.mevis import read_mevis
+from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.tags import read_scenes, tags_of
@@ -37,7 +38,7 @@ def test_bins_hold_their_lower_bound():
 
 
 def test_what_the_generator_knows(tmp_path):
-    write_split(tmp_path, "valid_u", 3, seed=1, level="easy", size=48)
+    write_split(tmp_path, "valid_u", 3, seed=1, level="easy", recording=Recording((48, 48)))
     scenes = read_scenes(tmp_path / "valid_u")
     for video in read_mevis(tmp_path, "valid_u").videos:
         for expression in video.expressions:

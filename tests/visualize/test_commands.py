@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from tgl_e2e import TGL, TGLConfig
+from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.evaluate import main as evaluate
 from tgl_e2e.visualize.__main__ import main
@@ -19,7 +20,7 @@ from tgl_e2e.visualize.samples import EvaluationFolder, telling_frames
 def folder(tmp_path_factory):
     """Two evaluations of one small data set: `a` from given moments, `b` of every frame."""
     folder = tmp_path_factory.mktemp("evaluations")
-    write_split(folder / "data", "valid_u", 2, seed=1, level="easy", size=48)
+    write_split(folder / "data", "valid_u", 2, seed=1, level="easy", recording=Recording((48, 48)))
     torch.manual_seed(0)
     TGL(TGLConfig.from_preset("tiny"), pretrained=False).save_pretrained(folder / "network")
     for name, moments in (("a", "oracle"), ("b", "all")):

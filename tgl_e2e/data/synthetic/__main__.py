@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tgl_e2e.errors import InputError
 
+from .record import LARGEST, SMALLEST, Recording
 from .scene import LEVELS, SPLITS
 from .write import SEEDS_APART, write_split
 
@@ -18,6 +19,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """256 or 360x640 -> (H, W)"""
+    sides = [int(part) for part in text.split("x")]
+    if len(sides) > 2:
+        raise ValueError(text)
+    return sides[0], sides[-1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,16 +49,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--level", choices=LEVELS, default="full", help="difficulty (default full)")
     parser.add_argument(
-        "--size", type=int, default=256, metavar="PIXELS", help="side of the frames (default 256)"
+        "--size", type=_size, default=(256, 256), metavar="PIXELS",
+        help="side of the frames, or HEIGHTxWIDTH (default 256)",
+    )
+    parser.add_argument("--frames", type=int, metavar="N", help="length of every video")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N",
+        help="keep every N-th frame: all things move N times as fast (default 1)",
+    )
+    parser.add_argument(
+        "--crf", type=int, metavar="N",
+        help="send the frames through H.264 of this quality, 0 to 51 (the worst)",
+    )
+    parser.add_argument(
+        "--clutter", action="store_true", help="backgrounds as cluttered as photographs"
     )
     options = parser.parse_args(arguments)
-    for name, low, high in (("videos", 1, SEEDS_APART), ("seed", 0, 2**31), ("size", 32, 4096)):
-        value = getattr(options, name)
-        if not low <= value <= high:
+    for name, value, low, high in (
+        ("videos", options.videos, 1, SEEDS_APART),
+        ("seed", options.seed, 0, 2**31),
+        *(("size", side, SMALLEST, LARGEST) for side in options.size),
+        ("frames", options.frames, 24, 10_000),
+        ("every", options.every, 1, 12),
+        ("crf", options.crf, 0, 51),
+    ):
+        if value is not None and not low <= value <= high:
             parser.error(f"--{name} is {value}: give a number from {low} to {high}")
+    if options.crf is not None and (options.size[0] % 2 or options.size[1] % 2):
+        parser.error("--crf needs even sides: change --size")
+    recording = Recording(
+        options.size, options.frames, options.every, options.crf, options.clutter
+    )
     try:
         report = write_split(
-            options.output, options.split, options.videos, options.seed, options.level, options.size
+            options.output, options.split, options.videos, options.seed, options.level, recording
         )
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

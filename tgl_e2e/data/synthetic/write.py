@@ -7,8 +7,8 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from tgl_e2e.errors import InputError
 
 from .cast import step_held_out
 from .generate import make_scene
-from .render import render
+from .record import AS_DRAWN, Recording, record
 from .scene import KINDS, Scene
 
 QUALITY = 95  # of the JPEGs
@@ -39,10 +39,10 @@ class Report:
     unseen_pairs: int = 0
     shares: list[float] = field(default_factory=list)
 
-    def count(self, scene: Scene) -> None:
-        """Adds one scene."""
+    def count(self, scene: Scene, frames: int) -> None:
+        """Adds one scene, of which so many frames were written."""
         self.videos += 1
-        self.frames += scene.num_frames
+        self.frames += frames
         for expression in scene.expressions:
             self.kinds[expression.kind] += 1
             self.by_appearance += expression.appearance_decides
@@ -76,11 +76,12 @@ class Report:
 
 
 def write_split(
-    output: Path, split: str, videos: int, seed: int, level: str = "full", size: int = 256
+    output: Path, split: str, videos: int, seed: int, level: str = "full",
+    recording: Recording = AS_DRAWN,
 ) -> Report:
     """Writes <output>/<split>; nothing is left there unless all of it could be written.
 
-    size: side of the square frames in pixels. Raises InputError for what the caller can mend.
+    Raises InputError for what the caller can mend.
     """
     folder = output / split
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -96,7 +97,7 @@ def write_split(
         draft.chmod(0o755)  # mkdtemp makes it private
         seeds = range(seed * SEEDS_APART, seed * SEEDS_APART + videos)
         progress = tqdm(seeds, desc=split, unit="video")
-        report = _write(draft, (make_scene(s, level, split) for s in progress), size)
+        report = _write(draft, _scenes(progress, level, split, recording), recording)
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
@@ -109,13 +110,25 @@ def write_split(
     return report
 
 
-def _write(folder: Path, scenes: Iterable[Scene], size: int) -> Report:
+def _scenes(
+    seeds: Iterable[int], level: str, split: str, recording: Recording
+) -> Iterator[Scene]:
+    for seed in seeds:
+        try:
+            yield make_scene(seed, level, split, num_frames=recording.num_frames)
+        except ValueError as error:  # a length that no scene fits into
+            raise InputError(str(error)) from None
+
+
+def _write(folder: Path, scenes: Iterable[Scene], recording: Recording) -> Report:
     report, start = Report(), time.monotonic()
     meta, masks, moments, descriptions = {}, {}, {}, {}
     for scene in scenes:
         name = f"{scene.seed:08d}"
-        frames = [f"{t:05d}" for t in range(scene.num_frames)]
-        drawn = render(scene, range(scene.num_frames), size)
+        told = [e for e in scene.expressions if all(map(recording.spans, e.moments.values()))]
+        scene = replace(scene, expressions=tuple(told))  # without moments that are never seen
+        drawn = record(scene, recording)
+        frames = [f"{t:05d}" for t in range(len(drawn.rgb))]
         pictures = folder / "JPEGImages" / name
         pictures.mkdir(parents=True)
         for frame, picture in zip(frames, drawn.rgb, strict=True):
@@ -136,12 +149,13 @@ def _write(folder: Path, scenes: Iterable[Scene], size: int) -> Report:
         }
         moments[name] = {
             "expressions": {
-                str(n): {"objects": {str(i): spans for i, spans in expression.moments.items()}}
+                str(n): {"objects": {str(i): recording.spans(spans)
+                                     for i, spans in expression.moments.items()}}
                 for n, expression in enumerate(scene.expressions)
             }
         }
-        descriptions[name] = _description(scene)
-        report.count(scene)
+        descriptions[name] = _description(scene, recording)
+        report.count(scene, len(frames))
     _save(folder / "meta_expressions.json", {"videos": meta})
     _save(folder / "mask_dict.json", masks)
     _save(folder / "moments.json", {"version": 1, "videos": moments})
@@ -158,13 +172,15 @@ def _encoded(mask: np.ndarray) -> dict | None:
     return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
 
 
-def _description(scene: Scene) -> dict:
-    """What is in a scene, for the analysis of failures; objects in the order of obj_id."""
+def _description(scene: Scene, recording: Recording) -> dict:
+    """What is in a scene, for the analysis of failures; objects in the order of obj_id, frames of
+    their segments in the scene's own numbers."""
     return {
         "seed": scene.seed,
         "level": scene.level,
         "split": scene.split,
-        "fps": scene.fps,
+        "fps": scene.fps / recording.every,
+        "every": recording.every,
         "objects": [
             {
                 "shape": thing.shape,
