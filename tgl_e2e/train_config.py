@@ -45,6 +45,8 @@ class TrainConfig:
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
     no_target_share: float = _value(0.0, "share of rendered clips whose sentence means nothing in "
                                     "them, beside those that the generator's mixture has anyway")
+    appearance_share: float = _value(0.0, "share of rendered clips whose sentence speaks of looks "
+                                     "alone, whatever moves")
     aspect_share: float = _value(0.0, "share of rendered clips in the shape of a video, up to "
                                  "16:9, squeezed to the network's square")
     compress_share: float = _value(0.0, "share of rendered clips that have been through a codec")
@@ -84,8 +86,8 @@ class TrainConfig:
               "tam_weight", "presence_weight", "dense_weight"), lambda x: x >= 0, "at least 0"),
             (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
             (("flip", "photometric", "scale", "full_share", "uniform_share", "no_target_share",
-              "aspect_share", "compress_share", "clutter_share", "remember_target"),
-             lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
+              "appearance_share", "aspect_share", "compress_share", "clutter_share",
+              "remember_target"), lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
             (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
         ):
             for name in names:

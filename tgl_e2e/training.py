@@ -28,7 +28,8 @@ def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOption
     return ClipOptions(
         num_frames=config.num_frames, block=block, size=image_size, static=config.static,
         full_share=config.full_share, uniform_share=config.uniform_share,
-        no_target_share=config.no_target_share, aspect_share=config.aspect_share,
+        no_target_share=config.no_target_share, appearance_share=config.appearance_share,
+        aspect_share=config.aspect_share,
         compress_share=config.compress_share, clutter_share=config.clutter_share,
         moment_sampling=config.moment_sampling, selective=config.selective, cues=config.cues,
         remember_target=config.remember_target, flip=config.flip,

@@ -133,6 +133,17 @@ def test_sentences_that_mean_nothing_come_in_their_share():
     assert len({clip.text for clip in drawn}) > 20
 
 
+def test_looks_alone_are_true_whatever_moves():
+    options = ClipOptions(appearance_share=1.0, uniform_share=1.0)
+    clips = MotionClips(options, length=30, seed=4)
+    drawn = [clips[i] for i in range(30)]
+    always = [clip for clip in drawn if clip.relevant.all() and clip.target.any()]
+    assert len(always) > 20
+    assert np.mean([(clip.labels["motion"] > 0).any().item() for clip in always]) > 0.5
+    words = ("moving", "going", "sliding", "travel", "gliding", "heading")
+    assert not any(word in clip.text for clip in always for word in words)
+
+
 @pytest.mark.parametrize("static", [False, True])
 def test_absent_expressions_are_near_misses(static):
     rng = np.random.default_rng(0)

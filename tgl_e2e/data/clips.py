@@ -32,6 +32,7 @@ class ClipOptions:
     static: bool = False
     full_share: float = 0.0
     no_target_share: float = 0.0
+    appearance_share: float = 0.0
     aspect_share: float = 0.0
     compress_share: float = 0.0
     clutter_share: float = 0.0

@@ -23,6 +23,7 @@ from tgl_e2e.data.synthetic import (
     Expression,
     Scene,
     absent_expression,
+    appearance_expression,
     make_scene,
 )
 from tgl_e2e.errors import InputError
@@ -83,9 +84,11 @@ class MotionClips(Dataset):
         # The first expression is the one that the cue decides; the others are there for variety.
         choice = 0 if rng.random() < 0.6 else int(rng.integers(len(scene.expressions)))
         expression = scene.expressions[choice]
-        # asked first, so that a share of 0 leaves every other draw as it is
+        # Only where there is a share of such, so that 0 leaves every other draw as it is.
         if options.no_target_share and rng.random() < options.no_target_share:
             expression = absent_expression(scene, rng) or expression
+        elif options.appearance_share and rng.random() < options.appearance_share:
+            expression = appearance_expression(scene, rng) or expression
         relevant = scene.relevant(expression)
         start, frames = choose_frames(relevant, options, rng)
         remember = bool(rng.random() < options.remember_target)

@@ -10,7 +10,7 @@
 """
 
 from .cast import held_out
-from .generate import absent_expression, make_scene
+from .generate import absent_expression, appearance_expression, make_scene
 from .motions import MOTIONS
 from .render import Rendered, render
 from .scene import CUES, KINDS, LEVELS, SPLITS, Expression, Scene, SceneObject, Segment
@@ -19,5 +19,5 @@ from .shapes import COLOURS, FILLS, SHAPES, SIZES
 __all__ = [
     "COLOURS", "CUES", "FILLS", "KINDS", "LEVELS", "MOTIONS", "SHAPES", "SIZES", "SPLITS",
     "Expression", "Rendered", "Scene", "SceneObject", "Segment",
-    "absent_expression", "held_out", "make_scene", "render",
+    "absent_expression", "appearance_expression", "held_out", "make_scene", "render",
 ]  # fmt: skip

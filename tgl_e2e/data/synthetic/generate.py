@@ -98,9 +98,18 @@ def make_scene(
 def absent_expression(scene: Scene, rng: np.random.Generator) -> Expression | None:
     """A sentence that nothing in the scene fulfils, yet near to what is there: looks of one object
     with the motion of another, or a word changed; None where a number of tries finds none."""
-    static = all(not thing.segments for thing in scene.objects)
-    setting = Setting(scene.level, scene.split, None, static)
+    looks_alone = rng.random() < 0.3 or not any(thing.segments for thing in scene.objects)
+    setting = Setting(scene.level, scene.split, None, static=looks_alone)
     return draw_expression(setting, scene.objects, Wish("no_target"), rng)
+
+
+def appearance_expression(scene: Scene, rng: np.random.Generator) -> Expression | None:
+    """A sentence about looks alone, true in every frame whatever moves, which the mixture of a
+    level leaves out; None where a number of tries finds none."""
+    setting = Setting(scene.level, scene.split, None, static=True)
+    found = draw_expression(setting, scene.objects, Wish("appearance"), rng)
+    # Where something is said to be, it may not stay.
+    return None if found is None or "place" in found.cues else found
 
 
 def _setting(level, split, cue, num_frames, static) -> Setting:
