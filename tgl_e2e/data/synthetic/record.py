@@ -50,10 +50,10 @@ def record(scene: Scene, recording: Recording) -> Rendered:
     drawn = render(scene, recording.frames(scene), recording.size)
     if recording.crf is None:
         return drawn
-    return Rendered(_through_h264(drawn.rgb, recording.crf), drawn.ids)
+    return Rendered(through_h264(drawn.rgb, recording.crf), drawn.ids)
 
 
-def _through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
+def through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
     """(T, H, W, 3) uint8, H and W even, encoded and decoded again."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as writer:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def write_split(
 
     Raises InputError for what the caller can mend.
     """
+    seeds = range(seed * SEEDS_APART, seed * SEEDS_APART + videos)
+    with publish(output, split) as draft:
+        progress = tqdm(seeds, desc=split, unit="video")
+        return _write(draft, _scenes(progress, level, split, recording), recording)
+
+
+@contextmanager
+def publish(output: Path, split: str) -> Iterator[Path]:
+    """A folder to write to, which becomes <output>/<split> if all goes well; else nothing is left.
+
+    Raises InputError where <output>/<split> holds something, or cannot be written.
+    """
     folder = output / split
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not empty: remove it or choose another --output")
@@ -95,9 +108,7 @@ def write_split(
         ) from error
     try:
         draft.chmod(0o755)  # mkdtemp makes it private
-        seeds = range(seed * SEEDS_APART, seed * SEEDS_APART + videos)
-        progress = tqdm(seeds, desc=split, unit="video")
-        report = _write(draft, _scenes(progress, level, split, recording), recording)
+        yield draft
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
@@ -107,7 +118,6 @@ def write_split(
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return report
 
 
 def _scenes(
@@ -135,7 +145,7 @@ def _write(folder: Path, scenes: Iterable[Scene], recording: Recording) -> Repor
             Image.fromarray(picture).save(pictures / f"{frame}.jpg", quality=QUALITY)
         first = len(masks)
         for index in range(len(scene.objects)):
-            masks[str(first + index)] = [_encoded(ids == index + 1) for ids in drawn.ids]
+            masks[str(first + index)] = [encoded(ids == index + 1) for ids in drawn.ids]
         meta[name] = {
             "frames": frames,
             "expressions": {
@@ -156,15 +166,15 @@ def _write(folder: Path, scenes: Iterable[Scene], recording: Recording) -> Repor
         }
         descriptions[name] = _description(scene, recording)
         report.count(scene, len(frames))
-    _save(folder / "meta_expressions.json", {"videos": meta})
-    _save(folder / "mask_dict.json", masks)
-    _save(folder / "moments.json", {"version": 1, "videos": moments})
-    _save(folder / "scenes.json", {"version": 1, "videos": descriptions})
+    save_json(folder / "meta_expressions.json", {"videos": meta})
+    save_json(folder / "mask_dict.json", masks)
+    save_json(folder / "moments.json", {"version": 1, "videos": moments})
+    save_json(folder / "scenes.json", {"version": 1, "videos": descriptions})
     report.seconds = time.monotonic() - start
     return report
 
 
-def _encoded(mask: np.ndarray) -> dict | None:
+def encoded(mask: np.ndarray) -> dict | None:
     """COCO RLE of a mask (H, W) bool; None where nothing of it is seen."""
     if not mask.any():
         return None
@@ -202,5 +212,5 @@ def _description(scene: Scene, recording: Recording) -> dict:
     }
 
 
-def _save(path: Path, content: dict) -> None:
+def save_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content))

@@ -1,0 +1,241 @@
+"""Simple clips that the synthetic set has no part in: flat shapes drawn by Pillow, in pure colours.
+
+    python -m tgl_e2e.data.plain --output data/plain --split valid_u --videos 30
+    python -m tgl_e2e.data.plain --output data/photos --split valid_u --pictures holiday/
+
+What a newcomer tries first, in MeViS's layout: one to three shapes before a plain colour or a
+photograph, at video sizes, through H.264; sentences about looks, looks with movement, and such that
+nothing fulfils. Another renderer, other motion curves, other colours and frame sizes than
+training's: what a network scores here it has not learned by heart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from tgl_e2e.data.synthetic.record import through_h264
+from tgl_e2e.data.synthetic.write import encoded, publish, save_json
+from tgl_e2e.errors import InputError
+
+COLOURS = {  # as a style sheet or Pillow knows them
+    "red": "red", "green": "green", "blue": "blue", "yellow": "yellow", "purple": "purple",
+    "orange": "orange", "cyan": "cyan", "white": "white",
+}  # fmt: skip
+SHAPES = ("circle", "square", "triangle", "star")
+ACTIONS = {
+    "left": ("moving to the left", "that moves left"),
+    "right": ("moving right", "that goes to the right"),
+    "up": ("moving up", "that moves up"),
+    "down": ("moving down", "going down"),
+    "jump": ("that jumps", "jumping"),
+    "grow": ("that grows", "growing"),
+    "shrink": ("that shrinks", "shrinking"),
+    "spin": ("that spins", "spinning"),
+}
+BACKGROUNDS = ("dimgray", "darkslategray", "lightgray", "tan", "black", "lavender")
+SIZES = ((360, 640), (480, 480), (480, 640))  # (H, W)
+LENGTHS = (36, 48, 60)
+CRF = 28
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A shape that does one thing in the frames first..last and rests otherwise (action None:
+    throughout). x, y, radius in pixels."""
+
+    colour: str
+    shape: str
+    action: str | None
+    x: float
+    y: float
+    radius: float
+    first: int
+    last: int
+
+
+def draw_things(rng: np.random.Generator, size: tuple[int, int], length: int) -> list[Thing]:
+    """One to three shapes side by side, no two alike."""
+    height, width = size
+    count = int(rng.choice((1, 2, 2, 3)))
+    looks = rng.choice(len(COLOURS) * len(SHAPES), count, replace=False)
+    things = []
+    for place, look in enumerate(looks):
+        shape = SHAPES[look % len(SHAPES)]
+        actions = [None, *(a for a in ACTIONS if not (a == "spin" and shape == "circle"))]
+        last = length - 1 if rng.random() < 0.5 else 3 * length // 4
+        things.append(Thing(
+            list(COLOURS)[look // len(SHAPES)], shape, actions[rng.integers(len(actions))],
+            (place + 0.5 + rng.uniform(-0.15, 0.15)) / count * width,
+            rng.uniform(0.35, 0.65) * height, rng.uniform(0.09, 0.15) * height,
+            length // 4, last,
+        ))
+    return things
+
+
+def outline(thing: Thing, frame: int, height: int) -> list[tuple[float, float]]:
+    """Its polygon in a frame, in pixels."""
+    share = min(max((frame - thing.first) / (thing.last - thing.first), 0.0), 1.0)
+    x, y, radius, turn = thing.x, thing.y, thing.radius, 0.0
+    if thing.action in ("left", "right"):
+        x += 0.28 * height * share * (1 if thing.action == "right" else -1)
+    elif thing.action in ("up", "down"):
+        y += 0.28 * height * share * (1 if thing.action == "down" else -1)
+    elif thing.action == "jump":
+        y -= 0.2 * height * abs(math.sin(3 * math.pi * share))
+    elif thing.action in ("grow", "shrink"):
+        radius *= 1 + (0.8 if thing.action == "grow" else -0.5) * share
+    elif thing.action == "spin":
+        turn = 2 * math.pi * share
+    corners, inner = {"circle": (60, 1), "square": (4, 1), "triangle": (3, 1), "star": (10, 0.45)}[
+        thing.shape]
+    turn += math.pi / 4 if thing.shape == "square" else 0.0
+    points = []
+    for i in range(corners):
+        angle, reach = turn + 2 * math.pi * i / corners - math.pi / 2, radius
+        reach *= inner if i % 2 else 1
+        points.append((x + reach * math.cos(angle), y + reach * math.sin(angle)))
+    return points
+
+
+def draw_frames(
+    things: Sequence[Thing], background: Image.Image, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(T, H, W, 3) uint8 frames and (T, H, W) ids: 0 background, i + 1 where thing i is seen."""
+    frames, ids = [], []
+    for frame in range(length):
+        picture, mask = background.copy(), Image.new("L", background.size)
+        for number, thing in enumerate(things, start=1):
+            points = outline(thing, frame, background.height)
+            ImageDraw.Draw(picture).polygon(points, fill=COLOURS[thing.colour])
+            ImageDraw.Draw(mask).polygon(points, fill=number)
+        frames.append(np.asarray(picture))
+        ids.append(np.asarray(mask))
+    return np.stack(frames), np.stack(ids)
+
+
+def sentences(
+    things: Sequence[Thing], length: int, rng: np.random.Generator
+) -> list[tuple[str, str, int | None, list[tuple[int, int]]]]:
+    """(kind, text, the thing meant or None, its moments)."""
+    found = []
+    for i, thing in enumerate(things):
+        name = f"the {thing.colour} {thing.shape}"
+        found.append(("looks", name, i, [(0, length - 1)]))
+        if thing.action is not None:
+            words = ACTIONS[thing.action]
+            found.append(("looks and movement", f"{name} {words[rng.integers(len(words))]}", i,
+                          [(thing.first, thing.last)]))
+    colours = [c for c in COLOURS if c not in [thing.colour for thing in things]]
+    colour, shape = colours[rng.integers(len(colours))], SHAPES[rng.integers(len(SHAPES))]
+    found.append(("looks absent", f"the {colour} {shape}", None, []))
+    idle = [a for a in ("left", "right", "jump") if a not in [thing.action for thing in things]]
+    found.append(("movement absent", f"the {things[0].colour} {things[0].shape} "
+                                     f"{ACTIONS[idle[0]][0]}", None, []))
+    return found
+
+
+def write_plain(
+    output: Path, split: str, videos: int, seed: int, pictures: Path | None = None
+) -> int:
+    """Writes <output>/<split>; nothing is left there unless all of it could be written. Returns the
+    number of sentences.
+
+    Raises:
+        InputError: the folder is not empty or cannot be written; no picture in ``pictures``.
+    """
+    photographs = None if pictures is None else _pictures(pictures)
+    with publish(output, split) as folder:
+        meta, masks, moments, scenes = {}, {}, {}, {}
+        for number in range(videos):
+            rng = np.random.default_rng([seed, number])
+            name = f"{number:05d}"
+            size, length = SIZES[rng.integers(len(SIZES))], int(rng.choice(LENGTHS))
+            background = _background(photographs, size, rng)
+            things = draw_things(rng, size, length)
+            frames, ids = draw_frames(things, background, length)
+            (folder / "JPEGImages" / name).mkdir(parents=True)
+            for t, picture in enumerate(through_h264(frames, CRF)):
+                Image.fromarray(picture).save(folder / "JPEGImages" / name / f"{t:05d}.jpg",
+                                              quality=95)
+            first = len(masks)
+            for i in range(len(things)):
+                masks[str(first + i)] = [encoded(mask == i + 1) for mask in ids]
+            told = {str(n): said for n, said in enumerate(sentences(things, length, rng))}
+            meta[name] = {
+                "frames": [f"{t:05d}" for t in range(length)],
+                "expressions": {n: {"exp": text, "obj_id": [] if i is None else [i],
+                                    "anno_id": [] if i is None else [first + i]}
+                                for n, (_, text, i, _) in told.items()},
+            }
+            moments[name] = {"expressions": {
+                n: {"objects": {} if i is None else {str(i): spans}}
+                for n, (_, _, i, spans) in told.items()}}
+            scenes[name] = {
+                "level": "plain" if photographs is None else "photographs",
+                "objects": [vars(thing) for thing in things],
+                "expressions": {n: {"kind": kind, "cues": [], "appearance_decides": i is not None}
+                                for n, (kind, _, i, _) in told.items()},
+            }
+        save_json(folder / "meta_expressions.json", {"videos": meta})
+        save_json(folder / "mask_dict.json", masks)
+        save_json(folder / "moments.json", {"version": 1, "videos": moments})
+        save_json(folder / "scenes.json", {"version": 1, "videos": scenes})
+    return sum(len(video["expressions"]) for video in meta.values())
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in
+                   (".jpg", ".jpeg", ".png")) if folder.is_dir() else []
+    if not found:
+        raise InputError(f"{folder}: no .jpg or .png in it; give a folder of pictures")
+    return found
+
+
+def _background(
+    photographs: list[Path] | None, size: tuple[int, int], rng: np.random.Generator
+) -> Image.Image:
+    height, width = size
+    if photographs is None:
+        return Image.new("RGB", (width, height), BACKGROUNDS[rng.integers(len(BACKGROUNDS))])
+    path = photographs[rng.integers(len(photographs))]
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.fit(picture.convert("RGB"), (width, height))
+    except OSError as error:
+        raise InputError(f"{path}: not a picture that can be read ({error}); remove it") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tgl_e2e.data.plain", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    add("--split", default="valid_u", help="name of the split (default: valid_u)")
+    add("--videos", type=int, default=30, metavar="N", help="how many (default: 30)")
+    add("--seed", type=int, default=1, help="another seed, other videos (default: 1)")
+    add("--pictures", type=Path, metavar="DIR", help="folder of photographs as backgrounds")
+    options = parser.parse_args(arguments)
+    if options.videos < 1 or options.seed < 0:
+        parser.error("--videos must be at least 1 and --seed at least 0")
+    try:
+        count = write_plain(options.output, options.split, options.videos, options.seed,
+                            options.pictures)
+    except InputError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.output / options.split}: {options.videos} videos, {count} expressions")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
