@@ -114,10 +114,7 @@ def test_config_files(tmp_path):
         assert TGLConfig.load(tmp_path) == config
 
 
-def test_smoothing_needs_an_odd_width_and_a_second_pass():
+def test_smoothing_needs_an_odd_width():
     config = TGLConfig.from_preset("tiny")
-    regroup = {"adapter.regroup": True}
-    assert "odd" in refused(config.with_values, **regroup, **{"tam.smooth": 4})
-    alone = {"adapter.regroup": False, "tam.smooth": 3}
-    assert "adapter.regroup" in refused(config.with_values, **alone)
-    assert config.with_values(**regroup, **{"tam.smooth": 5}).tam.smooth == 5
+    assert "odd" in refused(config.with_values, **{"tam.smooth": 4})
+    assert config.with_values(**{"tam.smooth": 5}).tam.smooth == 5

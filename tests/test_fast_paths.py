@@ -148,9 +148,10 @@ def test_smoothing_is_a_mean_over_known_neighbours():
     assert np.array_equal(smoothed(logits, 1), logits, equal_nan=True)
 
 
-def test_smoothed_scores_decide_what_is_relevant(model, video):
+@pytest.mark.parametrize("regroup", [False, True])
+def test_smoothed_scores_decide_what_is_relevant(model, video, regroup):
     plain = VideoSegmenter(model).segment(video[:64], [TEXT])[0].relevance
-    soft = build(**{"adapter.regroup": True, "tam.smooth": 5})
+    soft = build(**{"adapter.regroup": regroup, "tam.smooth": 5})
     threshold = float(np.median(plain))
     found = VideoSegmenter(soft, threshold=threshold).segment(video[:64], [TEXT])[0]
     logits = np.log(plain / (1 - plain)).reshape(2, 32)  # a block's frames are averaged, no others
@@ -160,5 +161,9 @@ def test_smoothed_scores_decide_what_is_relevant(model, video):
     for start, end in found.moments:
         inside[start : end + 1] = True
     assert (inside == (found.relevance >= threshold)).all()
+    spans = found.moments  # the same M+ given: the same masks, as features are the same
+    given = VideoSegmenter(model if not regroup else soft).segment(
+        video[:64], [TEXT], moments=spans)[0]
+    assert (masks(given) == masks(found)).mean() > 0.9999
     best = VideoSegmenter(soft).segment(video[:64], [TEXT], moments="top-k:1")[0]
     assert best.moments[0][0] == found.relevance.argmax()

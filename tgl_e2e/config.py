@@ -98,7 +98,7 @@ class TAMConfig:
     smooth: int = field(
         default=1,
         metadata={"help": "in inference scores are averaged over so many neighbouring frames, each "
-                          "seen in another window; an odd number, above 1 with adapter.regroup"},
+                          "seen in another window; an odd number"},
     )
 
 
@@ -176,9 +176,6 @@ class TGLConfig:
             raise InputError(f"tam.pooling is {self.tam.pooling!r}; use 'mean' or 'text'")
         if self.tam.smooth < 1 or self.tam.smooth % 2 == 0:
             raise InputError(f"tam.smooth is {self.tam.smooth}; give an odd number of frames")
-        if self.tam.smooth > 1 and not self.adapter.regroup:
-            # M+ is known only after the last window of a block: features would have to wait for it
-            raise InputError(f"tam.smooth is {self.tam.smooth}; it needs adapter.regroup=true")
         if not 1 <= self.window <= self.block:
             raise InputError(f"window ({self.window}) must lie between 1 and block ({self.block})")
 

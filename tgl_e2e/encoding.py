@@ -79,13 +79,18 @@ class BlockEncoder:
         texts = len(self.tokens.ids)
         encoded = Encoded(np.zeros((texts, len(block)), np.float32))
         if self.tam_stride:
+            # Smoothed scores are known after the last window: until then all features are kept.
             # Where M+ frames pass the adapters again, the first pass leaves nothing but scores.
-            scores = self._score(block, None if self.regroup else choose, encoded)
+            keep = _every_frame if self.smooth > 1 else choose
+            scores = self._score(block, None if self.regroup else keep, encoded)
             encoded.relevance = scores[:, block.first :]
         relevant = choose(block, encoded.relevance)
         if not self.tam_stride:
             encoded.relevance = relevant.astype(np.float32)
         language = self.language(relevant)
+        if self.mfe:
+            for pair in [pair for pair in encoded.adapted if not language[pair]]:
+                del encoded.adapted[pair], encoded.prompts[pair]
         self._adapt_rest(block, language, encoded)
         if self.mfe:
             self.add_plain(block, np.flatnonzero(~language.all(axis=0)), encoded)
@@ -185,6 +190,11 @@ class BlockEncoder:
                 frame = row * length + column
                 encoded.adapted[n, int(at)] = encoded.take(clip.features, frame, column, int(at))
                 encoded.prompts[n, int(at)] = clip.prompts[row : row + 1]
+
+
+def _every_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
+    """A Chooser: everything is M+."""
+    return np.ones(relevance.shape, dtype=bool)
 
 
 def smoothed(logits: np.ndarray, width: int) -> np.ndarray:

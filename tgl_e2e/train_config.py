@@ -41,7 +41,8 @@ class TrainConfig:
     clip_norm: float = _value(1.0, "gradients are clipped to this norm")
     seed: int = _value(0, "of weights and samples")
     workers: int = _value(1, "loader processes, per training process")
-    full_share: float = _value(0.0, "share of clips at level full, the rest is easy")
+    full_share: float = _value(0.0, "share of rendered clips at level full")
+    medium_share: float = _value(0.0, "share of rendered clips at level medium; the rest is easy")
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
     no_target_share: float = _value(0.0, "share of rendered clips whose sentence means nothing in "
                                     "them, beside those that the generator's mixture has anyway")
@@ -85,9 +86,9 @@ class TrainConfig:
             (("steps", "seed", "workers", "warmup", "weight_decay", "dice_weight", "focal_weight",
               "tam_weight", "presence_weight", "dense_weight"), lambda x: x >= 0, "at least 0"),
             (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
-            (("flip", "photometric", "scale", "full_share", "uniform_share", "no_target_share",
-              "appearance_share", "aspect_share", "compress_share", "clutter_share",
-              "remember_target"), lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
+            (("flip", "photometric", "scale", "full_share", "medium_share", "uniform_share",
+              "no_target_share", "appearance_share", "aspect_share", "compress_share",
+              "clutter_share", "remember_target"), lambda x: 0 <= x <= 1, "a share, from 0 to 1"),
             (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
         ):
             for name in names:

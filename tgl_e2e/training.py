@@ -27,7 +27,8 @@ def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOption
     """The part of a stage's configuration that says which clips are drawn."""
     return ClipOptions(
         num_frames=config.num_frames, block=block, size=image_size, static=config.static,
-        full_share=config.full_share, uniform_share=config.uniform_share,
+        full_share=config.full_share, medium_share=config.medium_share,
+        uniform_share=config.uniform_share,
         no_target_share=config.no_target_share, appearance_share=config.appearance_share,
         aspect_share=config.aspect_share,
         compress_share=config.compress_share, clutter_share=config.clutter_share,

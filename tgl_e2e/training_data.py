@@ -44,7 +44,8 @@ def validation_clips(config: TrainConfig, options: ClipOptions) -> Dataset | Non
     if not config.valid_split:
         return None
     plain = dataclasses.replace(
-        options, full_share=1.0 if "fill" in options.cues else 0.5, uniform_share=0.0,
+        options, full_share=1.0 if "fill" in options.cues else 0.35, medium_share=0.35,
+        uniform_share=0.0,
         no_target_share=0.0, appearance_share=0.0, moment_sampling=True, selective=True,
         remember_target=0.0, flip=0.0, photometric=0.0, scale=0.0, aspect_share=0.0,
         compress_share=0.0, clutter_share=0.0)

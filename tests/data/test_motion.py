@@ -124,6 +124,13 @@ def test_static_clips_are_relevant_throughout(cue):
         assert clips[i].relevant.all() and clips[i].target.any() and clips[i].cue == cue
 
 
+def test_levels_come_in_their_shares():
+    clips = MotionClips(ClipOptions(full_share=0.3, medium_share=0.4), length=60, seed=5)
+    levels = [clips[i].cue.split("/")[0] for i in range(60)]
+    counts = [levels.count(level) for level in ("full", "medium", "mixed")]
+    assert sum(counts) == 60 and counts[0] > 8 and counts[1] > 14 and counts[2] > 8
+
+
 def test_sentences_that_mean_nothing_come_in_their_share():
     options = ClipOptions(no_target_share=1.0, full_share=0.5, cues={"mixed": 0.5, "shape": 0.5})
     clips = MotionClips(options, length=30, seed=4)

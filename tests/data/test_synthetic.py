@@ -150,21 +150,24 @@ def test_share_of_relevant_frames(scenes):
 
 
 def test_kinds_have_their_shares(scenes):
-    easy, full = (
-        [e for scene in scenes[level, "valid_u"] for e in scene.expressions] for level in LEVELS
-    )
+    told = {
+        level: [e for scene in scenes[level, "valid_u"] for e in scene.expressions]
+        for level in LEVELS
+    }
     share = {
         level: {kind: sum(e.kind == kind for e in group) / len(group) for kind in KINDS}
-        for level, group in (("easy", easy), ("full", full))
+        for level, group in told.items()
     }
     assert share["full"]["several"] >= 0.2
     assert share["full"]["compound"] > 0.08
     assert share["full"]["motion"] > 0.08
     assert share["easy"]["several"] >= 0.2
+    assert share["medium"]["compound"] > 0.05
     for level in LEVELS:
         assert 0.02 < share[level]["no_target"] < 0.09
         assert share[level]["appearance"] == 0
-    assert 0.35 < np.mean([e.appearance_decides for e in easy]) < 0.65
+    for level, low, high in (("easy", 0.35, 0.65), ("medium", 0.15, 0.4)):
+        assert low < np.mean([e.appearance_decides for e in told[level]]) < high
 
 
 @pytest.mark.parametrize("split", ["valid_u", "valid"])
@@ -178,6 +181,12 @@ def test_levels_and_splits_have_their_extent(scenes):
         assert 2 <= len(scene.objects) <= 4 and 24 <= scene.num_frames <= 48
         assert all(o.shape in SHAPES[:6] and o.fill == "plain" for o in scene.objects)
         assert {s.motion for o in scene.objects for s in o.segments} <= set(MOTIONS[1:5])
+    for scene in scenes["medium", "valid_u"]:  # simple scenes in which everything may happen
+        assert 2 <= len(scene.objects) <= 4 and 24 <= scene.num_frames <= 96
+        assert all(o.shape in SHAPES[:6] and o.fill == "plain" for o in scene.objects)
+        assert scene.background.kind in ("plain", "gradient")
+    medium = [o for s in scenes["medium", "valid_u"] for o in s.objects]
+    assert {s.motion for o in medium for s in o.segments} == set(MOTIONS[1:])
     for scene in scenes["full", "valid_u"]:
         assert 2 <= len(scene.objects) <= 7 and 24 <= scene.num_frames <= 96
     for scene in scenes["full", "valid"]:
@@ -212,7 +221,7 @@ def test_held_out_pairs_are_for_valid_alone(scenes):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("cue", ["colour", "shape", "fill", "size", "place", "motion"])
 def test_the_cue_is_necessary(cue, level, static):
-    if (cue == "fill" and level == "easy") or (cue == "motion" and static):
+    if (cue == "fill" and level != "full") or (cue == "motion" and static):
         with pytest.raises(ValueError, match=cue):
             make_scene(1, level, cue=cue, static=static)
         return

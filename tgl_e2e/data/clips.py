@@ -31,6 +31,7 @@ class ClipOptions:
     # Of the synthetic set:
     static: bool = False
     full_share: float = 0.0
+    medium_share: float = 0.0
     no_target_share: float = 0.0
     appearance_share: float = 0.0
     aspect_share: float = 0.0

@@ -73,7 +73,9 @@ class MotionClips(Dataset):
     def __getitem__(self, index: int) -> Clip:
         rng = np.random.default_rng([self.seed, 0, index])
         options = self.options
-        level = "full" if rng.random() < options.full_share else "easy"
+        draw = rng.random()
+        level = ("full" if draw < options.full_share else
+                 "medium" if draw < options.full_share + options.medium_share else "easy")
         cue = str(rng.choice(list(options.cues), p=_shares(options.cues)))
         seed = int(rng.integers(2**31))
         scene = make_scene(
@@ -94,7 +96,7 @@ class MotionClips(Dataset):
         remember = bool(rng.random() < options.remember_target)
         clip = draw_clip(scene, expression, frames, start, options, draw_camera(options, rng))
         clip.name = f"motion scene {seed} ({level}, {cue}) frames {frames.tolist()}"
-        clip.cue = cue if level == "easy" else f"full/{cue}"
+        clip.cue = cue if level == "easy" else f"{level}/{cue}"
         clip.remember = remember
         return clip
 

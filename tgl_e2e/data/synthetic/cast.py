@@ -25,12 +25,18 @@ class Setting:
 
     @property
     def easy(self) -> bool:
+        """Four directions of movement are all that happens."""
         return self.level == "easy"
+
+    @property
+    def simple(self) -> bool:
+        """Few plain objects before a plain background."""
+        return self.level != "full"
 
     def values(self, attribute: str) -> tuple[str, ...]:
         """The words that an attribute can take at this level."""
-        shapes = EASY_SHAPES if self.easy else SHAPES
-        fills = EASY_FILLS if self.easy else FILLS
+        shapes = EASY_SHAPES if self.simple else SHAPES
+        fills = EASY_FILLS if self.simple else FILLS
         return {"colour": COLOURS, "shape": shapes, "fill": fills, "size": SIZES}[attribute]
 
     @property
@@ -108,7 +114,7 @@ def draw_cast(setting: Setting, kind: str, decided: bool, rng: np.random.Generat
         decided = False  # one that looks the same there must be
     elif setting.cue is not None:
         banned.update(WITH_PARTNER)
-        decided = setting.easy or bool(rng.random() < 0.4)
+        decided = setting.simple or bool(rng.random() < 0.4)
         if setting.cue == "place" or not decided:
             count = max(count, 3)
     if setting.cue in ("size", "place"):
@@ -127,7 +133,7 @@ def draw_cast(setting: Setting, kind: str, decided: bool, rng: np.random.Generat
 
 
 def _count(setting: Setting, rng: np.random.Generator) -> int:
-    if setting.easy:
+    if setting.simple:
         return int(rng.integers(3 if setting.split == "valid" else 2, 5))
     if setting.split == "valid":
         return int(rng.integers(4, 8))

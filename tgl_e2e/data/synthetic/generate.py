@@ -25,6 +25,13 @@ from .shapes import RGB
 FPS = 12.0
 KIND_SHARES = {
     "easy": {"attribute": 0.48, "motion": 0.19, "several": 0.28, "no_target": 0.05},
+    "medium": {
+        "attribute": 0.48,
+        "motion": 0.14,
+        "several": 0.21,
+        "compound": 0.12,
+        "no_target": 0.05,
+    },
     "full": {
         "attribute": 0.37,
         "motion": 0.13,
@@ -34,7 +41,7 @@ KIND_SHARES = {
     },
 }
 # How often an expression may be one that appearance decides.
-DECIDED = {"easy": 0.9, "full": 0.2}
+DECIDED = {"easy": 0.9, "medium": 0.5, "full": 0.2}
 # A draw of kind, motion and number of objects gets so many attempts before another is drawn: fewer,
 # and rare ones would become rarer.
 ATTEMPTS, DRAWS = 100, 12
@@ -53,7 +60,9 @@ def make_scene(
     """The scene of a seed: a pure function of its arguments, which all enter the random stream.
 
     cue: one of CUES that must be necessary to understand the first expression; None for the level's
-        own mixture. "fill" does not exist at level easy, "motion" not in a static scene.
+        own mixture. "fill" exists at level full alone, "motion" not in a static scene.
+    level: easy (four directions of movement, few plain objects), medium (every motion, the same
+        objects) or full (every motion, shape, fill and background, up to seven objects).
     num_frames: length of the video; drawn if None (24 to 96; easy 24 to 48; `valid` longer).
     static: nothing moves, expressions speak of appearance only and are true in all frames.
     """
@@ -120,8 +129,8 @@ def _setting(level, split, cue, num_frames, static) -> Setting:
     ):
         if value not in known and not (name == "cue" and value is None):
             raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
-    if cue == "fill" and level == "easy":
-        raise ValueError("cue 'fill' needs level 'full': at level 'easy' every object is plain")
+    if cue == "fill" and level != "full":
+        raise ValueError(f"cue 'fill' needs level 'full': at level {level!r} every object is plain")
     if cue == "motion" and static:
         raise ValueError("cue 'motion' needs static=False")
     if num_frames is not None and num_frames < (1 if static else 24):
@@ -213,7 +222,7 @@ def _natural_kind(setting: Setting, rng: np.random.Generator) -> str:
 
 def _background(setting: Setting, rng: np.random.Generator) -> Background:
     """Colours far from every object colour, as dark or light as chance has it."""
-    if setting.easy:
+    if setting.simple:
         kind = "plain" if rng.random() < 0.5 else "gradient"
         drift = (0.0, 0.0)
     else:
@@ -236,7 +245,7 @@ def _far(colour: np.ndarray) -> bool:
 
 
 def _nuisance(setting: Setting, num_frames: int, rng: np.random.Generator) -> Nuisance:
-    if setting.easy:
+    if setting.simple:
         return Nuisance(float(rng.uniform(1, 4)), 0.0, np.ones(num_frames))
     noise = float(rng.uniform(1, 10))
     blur = float(rng.uniform(0.001, 0.004)) if rng.random() < 0.4 else 0.0

@@ -8,7 +8,7 @@ import numpy as np
 
 from .motions import MOTIONS
 
-LEVELS = ("easy", "full")
+LEVELS = ("easy", "full", "medium")  # the order is fixed for ever: it enters random streams
 SPLITS = ("train", "valid_u", "valid")
 CUES = ("colour", "shape", "fill", "size", "place", "motion")
 KINDS = ("appearance", "attribute", "motion", "several", "compound", "no_target")
