@@ -29,7 +29,6 @@ FREE = {"steps", "epochs", "accumulation", "root", "workers", "eval_every", "eva
 
 
 def main() -> int:
-    from accelerate import PartialState
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from tgl_e2e.errors import InputError
@@ -48,6 +47,8 @@ def main() -> int:
             with logging_redirect_tqdm():
                 if not train(leg, arguments, stop):
                     break
+        from accelerate import PartialState
+
         PartialState().destroy_process_group()  # not before: the next stage needs it
     except InputError as error:
         # One from a loader's worker comes with the worker's traceback in front.

@@ -122,6 +122,7 @@ def test_a_recipe_on_two_processes(tmp_path):
     (["seed=-1"], "seed"),
     (["lr=0"], "lr is 0; it must be greater than 0"),
     (["flip=2"], "a share"),
+    (["full_share=0.7", "medium_share=0.7"], "together more than 1"),
     (["cues={bad: 1}"], "bad"),
     (["cues={shape: 0}"], "no share"),
     (["cues={fill: 1}"], "full_share=1"),

@@ -152,20 +152,9 @@ class BlockEncoder:
         for places, group in groups.items():
             for window in deal_windows(len(places), self.model.config.window):
                 chosen = np.array(places)[window]
-                seen = self._filled(chosen + block.first, len(block.numbers))
-                _, clip = self._adapt(block, seen, self.tokens[group], align=False)
-                columns = np.searchsorted(seen, chosen + block.first)
+                _, clip = self._adapt(block, chosen + block.first, self.tokens[group], align=False)
                 for row, n in enumerate(group):
-                    self._keep_adapted(clip, row, n, list(zip(columns, chosen, strict=True)),
-                                       needed, encoded)
-
-    def _filled(self, window: np.ndarray, length: int) -> np.ndarray:
-        """A window with others of the block's frames, evenly spread, up to its full size: a frame
-        or two by themselves show no motion, and no training clip is as short."""
-        others = np.setdiff1d(np.arange(length), window)
-        missing = min(self.model.config.window - len(window), len(others))
-        spread = np.linspace(0, len(others) - 1, missing).round().astype(int)
-        return np.sort(np.concatenate([window, others[spread]]))
+                    self._keep_adapted(clip, row, n, list(enumerate(chosen)), needed, encoded)
 
     def _adapt(
         self, block: Block, window: np.ndarray, tokens: TextTokens, align: bool

@@ -46,8 +46,8 @@ class TrainConfig:
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
     no_target_share: float = _value(0.0, "share of rendered clips whose sentence means nothing in "
                                     "them, beside those that the generator's mixture has anyway")
-    appearance_share: float = _value(0.0, "share of rendered clips whose sentence speaks of looks "
-                                     "alone, whatever moves")
+    appearance_share: float = _value(0.0, "share of the other rendered clips whose sentence speaks "
+                                     "of looks alone, whatever moves")
     aspect_share: float = _value(0.0, "share of rendered clips in the shape of a video, up to "
                                  "16:9, squeezed to the network's square")
     compress_share: float = _value(0.0, "share of rendered clips that have been through a codec")
@@ -94,6 +94,9 @@ class TrainConfig:
             for name in names:
                 if not right(getattr(self, name)):
                     raise InputError(f"{name} is {getattr(self, name)}; it must be {words}")
+        if self.full_share + self.medium_share > 1:
+            raise InputError(f"full_share {self.full_share}, medium_share {self.medium_share}: "
+                             "together more than 1")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is {self.schedule!r}; use {', '.join(SCHEDULES)}")
 

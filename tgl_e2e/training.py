@@ -116,8 +116,10 @@ class TrainingModule(nn.Module):
             Scalar losses (``loss`` is what is minimised), and the network's output (None in the
             dense stage).
         """
-        # The compiler would have to see through the mode, and fuses products of its own.
-        with nullcontext() if self.config.compile else FastProducts():
+        # The compiler would have to see through the mode, and what is recomputed in the backward
+        # pass is recomputed outside of it.
+        plain = self.config.compile or self.config.checkpointing or batch.frames.is_cuda
+        with nullcontext() if plain else FastProducts():
             return self._run(batch)
 
     def _run(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput | None]:

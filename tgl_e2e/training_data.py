@@ -43,8 +43,9 @@ def validation_clips(config: TrainConfig, options: ClipOptions) -> Dataset | Non
     """Always the same clips, whatever the training mix: figures of runs can be compared."""
     if not config.valid_split:
         return None
+    fills = "fill" in options.cues  # which exist at level full alone
     plain = dataclasses.replace(
-        options, full_share=1.0 if "fill" in options.cues else 0.35, medium_share=0.35,
+        options, full_share=1.0 if fills else 0.35, medium_share=0.0 if fills else 0.35,
         uniform_share=0.0,
         no_target_share=0.0, appearance_share=0.0, moment_sampling=True, selective=True,
         remember_target=0.0, flip=0.0, photometric=0.0, scale=0.0, aspect_share=0.0,

@@ -8,7 +8,15 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from tgl_e2e.data.datasets import read_dataset
-from tgl_e2e.data.plain import ACTIONS, COLOURS, Thing, draw_frames, main
+from tgl_e2e.data.plain import (
+    ACTIONS,
+    COLOURS,
+    Thing,
+    draw_frames,
+    draw_things,
+    main,
+    sentences,
+)
 
 GREY = Image.new("RGB", (160, 120), "dimgray")
 
@@ -52,11 +60,25 @@ def test_a_written_split_is_read_as_mevis_is(tmp_path, photographs):
             if not expression["anno_id"]:
                 continue
             colour = next(c for c in COLOURS if c in expression["exp"])
-            rgb = np.array(Image.new("RGB", (1, 1), COLOURS[colour]))[0, 0].astype(int)
+            rgb = np.array(Image.new("RGB", (1, 1), colour))[0, 0].astype(int)
             mask = coco.decode(masks[str(expression["anno_id"][0])][0]) > 0
             picture = np.asarray(Image.open(folder / "JPEGImages" / name / "00000.jpg"))
             assert np.abs(np.median(picture[mask], axis=0) - rgb).max() < 60
     assert {tuple(e["obj_id"]) for v in meta.values() for e in v["expressions"].values()} >= {()}
+
+
+def test_things_that_do_everything_and_stay_in_the_picture():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        things = draw_things(rng, (480, 480), 36)
+        said = sentences(things, 36, rng)
+        assert said[-1][0] == "movement absent" and said[-2][0] == "looks absent"
+        assert said[-1][1] not in [text for kind, text, *_ in said[:-2]]
+        _, ids = draw_frames(things, Image.new("RGB", (480, 480)), 36)
+        # covered by another now and then, never gone to the side
+        last = ids[-1]
+        assert all(thing.action in (None, "jump", "spin", "grow", "shrink")
+                   or (last == i).any() or len(things) > 1 for i, thing in enumerate(things, 1))
 
 
 def test_bad_input_takes_one_line(tmp_path, capsys):

@@ -138,6 +138,15 @@ def test_a_set_recorded_in_another_way(tmp_path):
                     assert np.array_equal(mask, drawn.ids[t] == index + 1)
 
 
+def test_videos_whose_moments_fall_between_frames_are_left_out(tmp_path, capsys):
+    options = {"seed": 141, "every": 12, "size": 32}
+    assert main(arguments(tmp_path, **options, videos=1)) == 2
+    assert "lower --every" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+    assert main(arguments(tmp_path, **options, videos=2)) == 0
+    assert len(read(tmp_path / "valid_u", "meta_expressions.json")["videos"]) == 1
+
+
 def test_compression_costs_what_it_should():
     scene = make_scene(3, "easy", "valid_u")
     plain, fine, coarse = (

@@ -73,7 +73,7 @@ def test_modules_run_through_them_and_give_the_same():
             layer(x).sum().backward()
     assert all(difference(a, b) < 1e-4 for a, b in zip(plain, fast, strict=True))
     assert half.dtype == torch.bfloat16
-    assert layer.weight.grad is not None  # with gradients everything is PyTorch's
+    assert layer.weight.grad is not None  # with gradients linear layers are PyTorch's
 
 
 @pytest.mark.parametrize("masked", ["nothing", "bool", "bias"])

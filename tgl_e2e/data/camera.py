@@ -22,7 +22,7 @@ WIDEST = 16 / 9
 QUALITY = (15, 60)  # of JPEG; a video at a low bit rate looks like its lower half
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Camera:
     """aspect: width / height of the frame; colours: see :func:`colour_matrix`; quality: of JPEG;
     clutter: seed of a background of dead leaves. None: as the scene has it."""

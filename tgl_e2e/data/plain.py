@@ -21,14 +21,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from tgl_e2e.data.synthetic.__main__ import OneLineParser
 from tgl_e2e.data.synthetic.record import through_h264
 from tgl_e2e.data.synthetic.write import encoded, publish, save_json
 from tgl_e2e.errors import InputError
 
-COLOURS = {  # as a style sheet or Pillow knows them
-    "red": "red", "green": "green", "blue": "blue", "yellow": "yellow", "purple": "purple",
-    "orange": "orange", "cyan": "cyan", "white": "white",
-}  # fmt: skip
+# Pillow's own, those of style sheets.
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
 SHAPES = ("circle", "square", "triangle", "star")
 ACTIONS = {
     "left": ("moving to the left", "that moves left"),
@@ -44,6 +43,7 @@ BACKGROUNDS = ("dimgray", "darkslategray", "lightgray", "tan", "black", "lavende
 SIZES = ((360, 640), (480, 480), (480, 640))  # (H, W)
 LENGTHS = (36, 48, 60)
 CRF = 28
+REACH = 0.28  # of the frame's height: how far a thing moves
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,14 @@ def draw_things(rng: np.random.Generator, size: tuple[int, int], length: int) ->
         shape = SHAPES[look % len(SHAPES)]
         actions = [None, *(a for a in ACTIONS if not (a == "spin" and shape == "circle"))]
         last = length - 1 if rng.random() < 0.5 else 3 * length // 4
-        things.append(Thing(
-            list(COLOURS)[look // len(SHAPES)], shape, actions[rng.integers(len(actions))],
-            (place + 0.5 + rng.uniform(-0.15, 0.15)) / count * width,
-            rng.uniform(0.35, 0.65) * height, rng.uniform(0.09, 0.15) * height,
-            length // 4, last,
-        ))
+        action, radius = actions[rng.integers(len(actions))], rng.uniform(0.09, 0.15) * height
+        x = (place + 0.5 + rng.uniform(-0.15, 0.15)) / count * width
+        y = rng.uniform(0.35, 0.65) * height
+        room = radius + REACH * height  # what leaves the picture is not there to be segmented
+        x = max(x, room) if action == "left" else min(x, width - room) if action == "right" else x
+        y = max(y, room) if action == "up" else min(y, height - room) if action == "down" else y
+        things.append(Thing(COLOURS[look // len(SHAPES)], shape, action, x, y, radius,
+                            length // 4, last))
     return things
 
 
@@ -85,9 +87,9 @@ def outline(thing: Thing, frame: int, height: int) -> list[tuple[float, float]]:
     share = min(max((frame - thing.first) / (thing.last - thing.first), 0.0), 1.0)
     x, y, radius, turn = thing.x, thing.y, thing.radius, 0.0
     if thing.action in ("left", "right"):
-        x += 0.28 * height * share * (1 if thing.action == "right" else -1)
+        x += REACH * height * share * (1 if thing.action == "right" else -1)
     elif thing.action in ("up", "down"):
-        y += 0.28 * height * share * (1 if thing.action == "down" else -1)
+        y += REACH * height * share * (1 if thing.action == "down" else -1)
     elif thing.action == "jump":
         y -= 0.2 * height * abs(math.sin(3 * math.pi * share))
     elif thing.action in ("grow", "shrink"):
@@ -114,7 +116,7 @@ def draw_frames(
         picture, mask = background.copy(), Image.new("L", background.size)
         for number, thing in enumerate(things, start=1):
             points = outline(thing, frame, background.height)
-            ImageDraw.Draw(picture).polygon(points, fill=COLOURS[thing.colour])
+            ImageDraw.Draw(picture).polygon(points, fill=thing.colour)
             ImageDraw.Draw(mask).polygon(points, fill=number)
         frames.append(np.asarray(picture))
         ids.append(np.asarray(mask))
@@ -136,9 +138,10 @@ def sentences(
     colours = [c for c in COLOURS if c not in [thing.colour for thing in things]]
     colour, shape = colours[rng.integers(len(colours))], SHAPES[rng.integers(len(SHAPES))]
     found.append(("looks absent", f"the {colour} {shape}", None, []))
-    idle = [a for a in ("left", "right", "jump") if a not in [thing.action for thing in things]]
+    shown = [thing.action for thing in things]
+    idle = [action for action in ACTIONS if action not in (*shown, "spin")]  # circles may spin
     found.append(("movement absent", f"the {things[0].colour} {things[0].shape} "
-                                     f"{ACTIONS[idle[0]][0]}", None, []))
+                                     f"{ACTIONS[idle[rng.integers(len(idle))]][0]}", None, []))
     return found
 
 
@@ -215,7 +218,7 @@ def _background(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m tgl_e2e.data.plain", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument

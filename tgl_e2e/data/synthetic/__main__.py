@@ -14,7 +14,7 @@ from .scene import LEVELS, SPLITS
 from .write import SEEDS_APART, write_split
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str):
@@ -23,15 +23,18 @@ class _Parser(argparse.ArgumentParser):
 
 def _size(text: str) -> tuple[int, int]:
     """256 or 360x640 -> (H, W)"""
-    sides = [int(part) for part in text.split("x")]
-    if len(sides) > 2:
-        raise ValueError(text)
+    try:
+        sides = [int(part) for part in text.split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give 256 or 360x640")
     return sides[0], sides[-1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog="python -m tgl_e2e.data.synthetic",
         description="Writes synthetic videos with expressions, exact masks and exact moments: "
         "<output>/<split>/ in the layout of MeViS, with moments.json and scenes.json.",

@@ -117,8 +117,9 @@ def appearance_expression(scene: Scene, rng: np.random.Generator) -> Expression 
     level leaves out; None where a number of tries finds none."""
     setting = Setting(scene.level, scene.split, None, static=True)
     found = draw_expression(setting, scene.objects, Wish("appearance"), rng)
-    # Where something is said to be, it may not stay.
-    return None if found is None or "place" in found.cues else found
+    meant = () if found is None else [scene.objects[i] for i in found.objects]
+    gone = any(s.motion in ("entering", "leaving") for thing in meant for s in thing.segments)
+    return None if gone else found  # not true of a frame that does not show it
 
 
 def _setting(level, split, cue, num_frames, static) -> Setting:

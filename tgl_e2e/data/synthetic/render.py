@@ -147,7 +147,8 @@ def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     of photographs (Lee, Mumford and Huang, 2001); shaded and a little out of focus."""
     palette = rng.integers(0, 256, (rng.integers(3, 8), 1, 3)).astype(np.float32)
     grey = palette.mean(axis=-1, keepdims=True)
-    palette = grey + (palette - grey) * rng.uniform(0.1, 0.5)  # less colourful than any object
+    # Less colourful than any object, and darker than the white ones.
+    palette = (grey + (palette - grey) * rng.uniform(0.1, 0.5)) * 0.7
     picture = Image.new("RGB", (width, height), tuple(palette[0, 0].astype(int).tolist()))
     draw = ImageDraw.Draw(picture)
     for _ in range(int(rng.integers(15, 80))):
@@ -162,7 +163,7 @@ def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     if rng.random() < 0.7:
         blur = rng.uniform(0.003, 0.02) * min(height, width)
         picture = picture.filter(ImageFilter.BoxBlur(blur))
-    shade = 0.6 + 0.8 * _smooth(rng, int(rng.integers(3, 9)), height, width)
+    shade = 0.6 + 0.6 * _smooth(rng, int(rng.integers(3, 9)), height, width)
     grain = rng.normal(0, rng.uniform(0, 12), (height, width, 1))
     return (np.asarray(picture) * shade[..., None] + grain).clip(0, 255).astype(np.uint8)
 

@@ -49,6 +49,9 @@ class Report:
             self.by_appearance += expression.appearance_decides
             if expression.objects:
                 self.shares.append(float(scene.relevant(expression).mean()))
+
+    def count_pairs(self, scene: Scene) -> None:
+        """Whether a scene's first expression is about a pair that train never shows."""
         meant = [scene.objects[i] for i in scene.expressions[0].objects]
         self.unseen_pairs += any(step_held_out(s, thing) for thing in meant for s in thing.segments)
 
@@ -135,8 +138,11 @@ def _write(folder: Path, scenes: Iterable[Scene], recording: Recording) -> Repor
     meta, masks, moments, descriptions = {}, {}, {}, {}
     for scene in scenes:
         name = f"{scene.seed:08d}"
+        report.count_pairs(scene)
         told = [e for e in scene.expressions if all(map(recording.spans, e.moments.values()))]
         scene = replace(scene, expressions=tuple(told))  # without moments that are never seen
+        if not told:
+            continue
         drawn = record(scene, recording)
         frames = [f"{t:05d}" for t in range(len(drawn.rgb))]
         pictures = folder / "JPEGImages" / name
@@ -166,6 +172,8 @@ def _write(folder: Path, scenes: Iterable[Scene], recording: Recording) -> Repor
         }
         descriptions[name] = _description(scene, recording)
         report.count(scene, len(frames))
+    if not meta:
+        raise InputError("every moment falls between the frames that are kept: lower --every")
     save_json(folder / "meta_expressions.json", {"videos": meta})
     save_json(folder / "mask_dict.json", masks)
     save_json(folder / "moments.json", {"version": 1, "videos": moments})
