@@ -12,6 +12,7 @@ import torch
 from training_runs import ROOT, SMALL, last_line, log, run
 
 from tgl_e2e import TGL
+from tgl_e2e.export import main as export
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,24 @@ def test_dense_stage_moves_the_image_encoder_alone(dense):
     trained = TGL.from_pretrained(dense).state_dict()
     assert torch.isfinite(trained["vision.sam.image_encoder.trunk.patch_embed.proj.weight"]).all()
     assert (dense / "dense.safetensors").is_file()
+
+
+def test_a_run_is_exported_with_its_record(dense, tmp_path, capsys):
+    assert export([str(dense), str(tmp_path / "out")]) == 0
+    assert "1 stages" in capsys.readouterr().out
+    size = (tmp_path / "out" / "model.safetensors").stat().st_size
+    assert size < 0.6 * (dense / "model.safetensors").stat().st_size
+    small, whole = (TGL.from_pretrained(f).state_dict() for f in (tmp_path / "out", dense))
+    assert all(torch.allclose(small[name], value, rtol=1e-3, atol=1e-4)
+               for name, value in whole.items())
+    record = json.loads((tmp_path / "out" / "training.json").read_text())["1-dense"]
+    assert record["first_losses"] == [round(row["loss"], 5) for row in log(dense)]
+    assert record["steps"] == 2 and record["train"]["batch_size"] == 2
+    assert record["validations"] == log(dense, "valid.jsonl")
+    assert export([str(tmp_path), str(tmp_path / "other")]) == 2
+    error = capsys.readouterr().err
+    assert "no run of train.py" in error and error.count("\n") == 1
+    assert not (tmp_path / "other").exists()
 
 
 def moved(before: Path, after: Path) -> set[str]:
