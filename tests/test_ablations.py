@@ -11,7 +11,8 @@ from tgl_e2e.train_arguments import legs, parse_arguments
 from tgl_e2e.training import TrainingModule, clip_options
 
 COMMON = ["--config", "tiny", "--stage", "video", "num_frames=6", "uniform_share=0",
-          "remember_target=0", "dense_weight=0", "full_share=1"]
+          "remember_target=0", "dense_weight=0", "full_share=1", "medium_share=0",
+          "no_target_share=0", "appearance_share=0"]
 
 
 def resolve(*values: str):

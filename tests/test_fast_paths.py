@@ -21,7 +21,7 @@ TEXT = "the red star that moves to the left"
 
 @pytest.fixture(scope="module")
 def model():
-    return build()
+    return build(**{"tam.smooth": 1})
 
 
 def plainly(model, video: np.ndarray, relevant: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ def test_large_frames_take_fewer_texts_at_once(model):
 
 def test_regrouped_frames_pass_the_adapters_in_windows_of_their_own(model, video):
     spans = [(3, 10), (40, 44)]
-    again = build(**{"adapter.regroup": True})
+    again = build(**{"adapter.regroup": True, "tam.smooth": 1})
     alone = VideoSegmenter(model, tam_stride=0).segment(video, [TEXT], moments=spans)[0]
     found = VideoSegmenter(again).segment(video, [TEXT], moments=spans)[0]
     assert (masks(found) == masks(alone)).mean() > 0.9999

@@ -39,12 +39,13 @@ def test_presets_train_as_the_paper_says(preset):
 def test_values_come_from_preset_then_recipe_then_command_line():
     run = resolve("--config", "tiny", "--seed", "7", "lr=1e-2", "--train.workers=3",
                   "--model.memory.bank", "all", "valid_split=")
-    assert [leg.stage for leg in run] == ["dense", "image", "image", "align", "video"]
+    assert [leg.stage for leg in run] == ["dense", "image", "image", "align", "align",
+                                         "video"]
     assert all(leg.train.lr == 1e-2 and leg.train.seed == 7 and leg.train.workers == 3
                and leg.train.valid_split == "" for leg in run)
     assert all(leg.model.memory.bank == "all" for leg in run)
     assert run[1].train.cues == {"colour": 1.0} and run[1].train.steps == 400
-    assert run[2].train.cues["shape"] == 0.4
+    assert run[2].train.cues["shape"] == 0.45
     assert [leg.init for leg in run[1:]] == [leg.output for leg in run[:-1]]
     assert run[-1].output == Path("runs/tiny") and validation_clips(
         run[-1].train, ClipOptions()) is None
