@@ -81,7 +81,7 @@ class BlockEncoder:
         if self.tam_stride:
             # Smoothed scores are known after the last window: until then all features are kept.
             # Where M+ frames pass the adapters again, the first pass leaves nothing but scores.
-            keep = _every_frame if self.smooth > 1 else choose
+            keep = every_frame if self.smooth > 1 else choose
             scores = self._score(block, None if self.regroup else keep, encoded)
             encoded.relevance = scores[:, block.first :]
         relevant = choose(block, encoded.relevance)
@@ -181,9 +181,14 @@ class BlockEncoder:
                 encoded.prompts[n, int(at)] = clip.prompts[row : row + 1]
 
 
-def _every_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
+def every_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
     """A Chooser: everything is M+."""
     return np.ones(relevance.shape, dtype=bool)
+
+
+def no_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
+    """A Chooser: nothing is M+."""
+    return np.zeros(relevance.shape, dtype=bool)
 
 
 def smoothed(logits: np.ndarray, width: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tgl_e2e.encoding import BlockEncoder, Chooser, Encoded
+from tgl_e2e.encoding import BlockEncoder, Chooser, Encoded, no_frame
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.memory import Memories, MemoryBank
 from tgl_e2e.model.tgl import TGL
@@ -111,7 +111,7 @@ class VideoPass:
                         encoded = Encoded(np.empty(0))
                         self.encoder.add_plain(block, np.unique(positions), encoded)
                     else:  # M- frames read F_Adp, of all windows
-                        encoded, _ = self.encoder.encode(block, _no_frame)
+                        encoded, _ = self.encoder.encode(block, no_frame)
                     self._carry(block, encoded, texts, positions, logits, self.first_entries)
                 yield BlockResult(block.numbers[block.first:], block.index, np.empty(0),
                                   np.empty(0), logits, wanted)
@@ -198,10 +198,5 @@ class VideoPass:
     def _new_logits(self, texts: int, count: int) -> Tensor:
         side = self.model.config.vision.image_size // 4
         return torch.full((texts, count, side, side), ABSENT_LOGIT, device=self.device)
-
-
-def _no_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
-    """A Chooser: nothing is M+."""
-    return np.zeros(relevance.shape, dtype=bool)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -25,17 +26,9 @@ HEAD_NAME = "dense.safetensors"  # beside the network: the head that only traini
 
 def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOptions:
     """The part of a stage's configuration that says which clips are drawn."""
+    shared = {field.name for field in fields(ClipOptions)} - {"block", "size"}
     return ClipOptions(
-        num_frames=config.num_frames, block=block, size=image_size, static=config.static,
-        full_share=config.full_share, medium_share=config.medium_share,
-        uniform_share=config.uniform_share,
-        no_target_share=config.no_target_share, appearance_share=config.appearance_share,
-        aspect_share=config.aspect_share,
-        compress_share=config.compress_share, clutter_share=config.clutter_share,
-        moment_sampling=config.moment_sampling, selective=config.selective, cues=config.cues,
-        remember_target=config.remember_target, flip=config.flip,
-        photometric=config.photometric, scale=config.scale,
-    )
+        block=block, size=image_size, **{name: getattr(config, name) for name in shared})
 
 
 def build_model(config: TGLConfig, init: Path | None) -> TGL:

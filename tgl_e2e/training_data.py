@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 
@@ -44,12 +43,9 @@ def validation_clips(config: TrainConfig, options: ClipOptions) -> Dataset | Non
     if not config.valid_split:
         return None
     fills = "fill" in options.cues  # which exist at level full alone
-    plain = dataclasses.replace(
-        options, full_share=1.0 if fills else 0.35, medium_share=0.0 if fills else 0.35,
-        uniform_share=0.0,
-        no_target_share=0.0, appearance_share=0.0, moment_sampling=True, selective=True,
-        remember_target=0.0, flip=0.0, photometric=0.0, scale=0.0, aspect_share=0.0,
-        compress_share=0.0, clutter_share=0.0)
+    plain = ClipOptions(
+        options.num_frames, options.block, options.size, static=options.static, cues=options.cues,
+        full_share=1.0 if fills else 0.35, medium_share=0.0 if fills else 0.35)
     if config.dataset == "motion" and not config.root:
         return MotionClips(plain, config.eval_clips, VALIDATION_SEED, config.valid_split)
     try:

@@ -21,10 +21,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from tgl_e2e.data.synthetic.__main__ import OneLineParser
+from tgl_e2e.data.split_writer import Told, new_split
 from tgl_e2e.data.synthetic.record import through_h264
-from tgl_e2e.data.synthetic.write import encoded, publish, save_json
-from tgl_e2e.errors import InputError
+from tgl_e2e.errors import InputError, OneLineParser
 
 # Pillow's own, those of style sheets.
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
@@ -155,43 +154,27 @@ def write_plain(
         InputError: the folder is not empty or cannot be written; no picture in ``pictures``.
     """
     photographs = None if pictures is None else _pictures(pictures)
-    with publish(output, split) as folder:
-        meta, masks, moments, scenes = {}, {}, {}, {}
+    count = 0
+    with new_split(output, split) as writer:
         for number in range(videos):
             rng = np.random.default_rng([seed, number])
-            name = f"{number:05d}"
             size, length = SIZES[rng.integers(len(SIZES))], int(rng.choice(LENGTHS))
             background = _background(photographs, size, rng)
             things = draw_things(rng, size, length)
             frames, ids = draw_frames(things, background, length)
-            (folder / "JPEGImages" / name).mkdir(parents=True)
-            for t, picture in enumerate(through_h264(frames, CRF)):
-                Image.fromarray(picture).save(folder / "JPEGImages" / name / f"{t:05d}.jpg",
-                                              quality=95)
-            first = len(masks)
-            for i in range(len(things)):
-                masks[str(first + i)] = [encoded(mask == i + 1) for mask in ids]
-            told = {str(n): said for n, said in enumerate(sentences(things, length, rng))}
-            meta[name] = {
-                "frames": [f"{t:05d}" for t in range(length)],
-                "expressions": {n: {"exp": text, "obj_id": [] if i is None else [i],
-                                    "anno_id": [] if i is None else [first + i]}
-                                for n, (_, text, i, _) in told.items()},
-            }
-            moments[name] = {"expressions": {
-                n: {"objects": {} if i is None else {str(i): spans}}
-                for n, (_, _, i, spans) in told.items()}}
-            scenes[name] = {
+            said = sentences(things, length, rng)
+            told = [Told(text, {} if i is None else {i: spans}) for _, text, i, spans in said]
+            scene = {
                 "level": "plain" if photographs is None else "photographs",
                 "objects": [vars(thing) for thing in things],
-                "expressions": {n: {"kind": kind, "cues": [], "appearance_decides": i is not None}
-                                for n, (kind, _, i, _) in told.items()},
+                "expressions": {
+                    str(n): {"kind": kind, "cues": [], "appearance_decides": i is not None}
+                    for n, (kind, _, i, _) in enumerate(said)
+                },
             }
-        save_json(folder / "meta_expressions.json", {"videos": meta})
-        save_json(folder / "mask_dict.json", masks)
-        save_json(folder / "moments.json", {"version": 1, "videos": moments})
-        save_json(folder / "scenes.json", {"version": 1, "videos": scenes})
-    return sum(len(video["expressions"]) for video in meta.values())
+            writer.add(f"{number:05d}", through_h264(frames, CRF), ids, len(things), told, scene)
+            count += len(told)
+    return count
 
 
 def _pictures(folder: Path) -> list[Path]:

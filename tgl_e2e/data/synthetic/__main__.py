@@ -7,18 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tgl_e2e.errors import InputError
+from tgl_e2e.errors import InputError, OneLineParser
 
 from .record import LARGEST, SMALLEST, Recording
 from .scene import LEVELS, SPLITS
 from .write import SEEDS_APART, write_split
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
 def _size(text: str) -> tuple[int, int]:

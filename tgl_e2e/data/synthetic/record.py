@@ -60,8 +60,9 @@ def through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
         stream = writer.add_stream("libx264", rate=12)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.thread_count = 1  # x264's frames depend on it
-        stream.options = {"crf": str(crf)}
+        # Its frames depend on the number of threads, and with mbtree they differ from run to run.
+        stream.thread_count = 1
+        stream.options = {"crf": str(crf), "x264-params": "mbtree=0"}
         for rgb in frames:
             writer.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         writer.mux(stream.encode())

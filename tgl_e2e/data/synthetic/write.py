@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as coco
 from tqdm import tqdm
 
+from tgl_e2e.data.split_writer import SplitWriter, Told, new_split
 from tgl_e2e.errors import InputError
 
 from .cast import step_held_out
@@ -24,7 +19,6 @@ from .generate import make_scene
 from .record import AS_DRAWN, Recording, record
 from .scene import KINDS, Scene
 
-QUALITY = 95  # of the JPEGs
 SEEDS_APART = 100_000  # scene seeds of one data set: seed * SEEDS_APART + number of the video
 
 
@@ -88,39 +82,9 @@ def write_split(
     Raises InputError for what the caller can mend.
     """
     seeds = range(seed * SEEDS_APART, seed * SEEDS_APART + videos)
-    with publish(output, split) as draft:
+    with new_split(output, split) as writer:
         progress = tqdm(seeds, desc=split, unit="video")
-        return _write(draft, _scenes(progress, level, split, recording), recording)
-
-
-@contextmanager
-def publish(output: Path, split: str) -> Iterator[Path]:
-    """A folder to write to, which becomes <output>/<split> if all goes well; else nothing is left.
-
-    Raises InputError where <output>/<split> holds something, or cannot be written.
-    """
-    folder = output / split
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not empty: remove it or choose another --output")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{split}-", dir=output))
-    except OSError as error:
-        raise InputError(
-            f"{output} cannot be written ({error.strerror}): choose another --output"
-        ) from error
-    try:
-        draft.chmod(0o755)  # mkdtemp makes it private
-        yield draft
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}): mend that or choose another --output"
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        return _write(writer, _scenes(progress, level, split, recording), recording)
 
 
 def _scenes(
@@ -133,61 +97,23 @@ def _scenes(
             raise InputError(str(error)) from None
 
 
-def _write(folder: Path, scenes: Iterable[Scene], recording: Recording) -> Report:
+def _write(writer: SplitWriter, scenes: Iterable[Scene], recording: Recording) -> Report:
     report, start = Report(), time.monotonic()
-    meta, masks, moments, descriptions = {}, {}, {}, {}
     for scene in scenes:
-        name = f"{scene.seed:08d}"
         report.count_pairs(scene)
-        told = [e for e in scene.expressions if all(map(recording.spans, e.moments.values()))]
-        scene = replace(scene, expressions=tuple(told))  # without moments that are never seen
-        if not told:
+        seen = [e for e in scene.expressions if all(map(recording.spans, e.moments.values()))]
+        if not seen:
             continue
+        scene = replace(scene, expressions=tuple(seen))  # without moments that are never seen
         drawn = record(scene, recording)
-        frames = [f"{t:05d}" for t in range(len(drawn.rgb))]
-        pictures = folder / "JPEGImages" / name
-        pictures.mkdir(parents=True)
-        for frame, picture in zip(frames, drawn.rgb, strict=True):
-            Image.fromarray(picture).save(pictures / f"{frame}.jpg", quality=QUALITY)
-        first = len(masks)
-        for index in range(len(scene.objects)):
-            masks[str(first + index)] = [encoded(ids == index + 1) for ids in drawn.ids]
-        meta[name] = {
-            "frames": frames,
-            "expressions": {
-                str(n): {
-                    "exp": expression.text,
-                    "obj_id": list(expression.objects),
-                    "anno_id": [first + index for index in expression.objects],
-                }
-                for n, expression in enumerate(scene.expressions)
-            },
-        }
-        moments[name] = {
-            "expressions": {
-                str(n): {"objects": {str(i): recording.spans(spans)
-                                     for i, spans in expression.moments.items()}}
-                for n, expression in enumerate(scene.expressions)
-            }
-        }
-        descriptions[name] = _description(scene, recording)
-        report.count(scene, len(frames))
-    if not meta:
+        told = [Told(e.text, {i: recording.spans(e.moments[i]) for i in e.objects}) for e in seen]
+        writer.add(f"{scene.seed:08d}", drawn.rgb, drawn.ids, len(scene.objects), told,
+                   _description(scene, recording))
+        report.count(scene, len(drawn.rgb))
+    if not report.videos:
         raise InputError("every moment falls between the frames that are kept: lower --every")
-    save_json(folder / "meta_expressions.json", {"videos": meta})
-    save_json(folder / "mask_dict.json", masks)
-    save_json(folder / "moments.json", {"version": 1, "videos": moments})
-    save_json(folder / "scenes.json", {"version": 1, "videos": descriptions})
     report.seconds = time.monotonic() - start
     return report
-
-
-def encoded(mask: np.ndarray) -> dict | None:
-    """COCO RLE of a mask (H, W) bool; None where nothing of it is seen."""
-    if not mask.any():
-        return None
-    rle = coco.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
 
 
 def _description(scene: Scene, recording: Recording) -> dict:
@@ -218,7 +144,3 @@ def _description(scene: Scene, recording: Recording) -> dict:
             for n, expression in enumerate(scene.expressions)
         },
     }
-
-
-def save_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content))

@@ -1,0 +1,127 @@
+"""Writes rendered videos as a split in the layout of MeViS, with moments.json and scenes.json."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
+
+from tgl_e2e.data.base import Span
+from tgl_e2e.data.files import MOMENTS_VERSION
+from tgl_e2e.errors import InputError
+
+QUALITY = 95  # of the JPEGs
+
+
+@dataclass(frozen=True)
+class Told:
+    """A sentence about a video: its text, and the moments of each object that it means, by the
+    object's number; none: nothing fulfils it."""
+
+    text: str
+    moments: Mapping[int, Sequence[Span]]
+
+
+class SplitWriter:
+    """Pictures are written as they come, the rest by :meth:`finish`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.videos: dict[str, dict] = {}
+        self.masks: dict[str, list[dict | None]] = {}
+        self.moments: dict[str, dict] = {}
+        self.scenes: dict[str, dict] = {}
+
+    def add(
+        self, name: str, rgb: np.ndarray, ids: np.ndarray, num_objects: int,
+        told: Sequence[Told], scene: dict,
+    ) -> None:
+        """One video.
+
+        Args:
+            rgb: (T, H, W, 3) uint8.
+            ids: (T, H, W), 0 background, i + 1 where object i is seen.
+            told: its sentences.
+            scene: what is in it, for the analysis of failures (see docs/data.md).
+        """
+        frames = [f"{t:05d}" for t in range(len(rgb))]
+        pictures = self.folder / "JPEGImages" / name
+        pictures.mkdir(parents=True)
+        for frame, picture in zip(frames, rgb, strict=True):
+            Image.fromarray(picture).save(pictures / f"{frame}.jpg", quality=QUALITY)
+        first = len(self.masks)
+        for index in range(num_objects):
+            self.masks[str(first + index)] = [_encoded(frame == index + 1) for frame in ids]
+        self.videos[name] = {
+            "frames": frames,
+            "expressions": {
+                str(n): {"exp": said.text, "obj_id": list(said.moments),
+                         "anno_id": [first + index for index in said.moments]}
+                for n, said in enumerate(told)
+            },
+        }
+        self.moments[name] = {
+            "expressions": {
+                str(n): {"objects": {str(i): spans for i, spans in said.moments.items()}}
+                for n, said in enumerate(told)
+            }
+        }
+        self.scenes[name] = scene
+
+    def finish(self) -> None:
+        """Writes what is known of the videos."""
+        for name, content in (
+            ("meta_expressions", {"videos": self.videos}),
+            ("mask_dict", self.masks),
+            ("moments", {"version": MOMENTS_VERSION, "videos": self.moments}),
+            ("scenes", {"version": 1, "videos": self.scenes}),
+        ):
+            (self.folder / f"{name}.json").write_text(json.dumps(content))
+
+
+@contextmanager
+def new_split(output: Path, split: str) -> Iterator[SplitWriter]:
+    """A writer of <output>/<split>, where nothing is left unless all of it could be written.
+
+    Raises InputError where <output>/<split> holds something, or cannot be written.
+    """
+    folder = output / split
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not empty: remove it or choose another --output")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{split}-", dir=output))
+    except OSError as error:
+        raise InputError(
+            f"{output} cannot be written ({error.strerror}): choose another --output"
+        ) from error
+    try:
+        draft.chmod(0o755)  # mkdtemp makes it private
+        writer = SplitWriter(draft)
+        yield writer
+        writer.finish()
+        if folder.exists():
+            folder.rmdir()
+        draft.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}): mend that or choose another --output"
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _encoded(mask: np.ndarray) -> dict | None:
+    """COCO RLE of a mask (H, W) bool; None where nothing of it is seen."""
+    if not mask.any():
+        return None
+    rle = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
