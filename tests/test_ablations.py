@@ -27,15 +27,15 @@ def clips(*values: str, count: int = 12):
 
 
 def test_without_moment_sampling_frames_come_from_anywhere():
-    plain, ablated = clips(), clips("moment_sampling=false")
+    plain, ablated = clips(count=60), clips("moment_sampling=false", count=60)
     assert [c.text for c in plain] == [c.text for c in ablated]  # the same scenes
     share = [torch.stack([c.relevant for c in some]).float().mean() for some in (plain, ablated)]
-    assert share[0] > share[1] + 0.1
+    assert share[0] > share[1] + 0.05
 
 
 def test_without_oss_every_object_of_the_sentence_is_supervised():
-    plain = clips("num_frames=2", count=40)
-    ablated = clips("num_frames=2", "--selective", "false", count=40)
+    plain = clips("num_frames=2", count=80)
+    ablated = clips("num_frames=2", "--selective", "false", count=80)
     more = 0
     for a, b in zip(plain, ablated, strict=True):
         assert torch.equal(a.frames, b.frames) and torch.equal(a.relevant, b.relevant)

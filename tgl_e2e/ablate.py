@@ -27,6 +27,7 @@ TRAIN = Path(__file__).parent.parent / "train.py"
 # What train.py is told to leave a part of the method out.
 SWITCH_OFF = {
     "sampling": "moment_sampling=false",
+    "spacing": "even_spacing=false",
     "mdp": "model.memory.dual_path=false",
     "oss": "selective=false",
     "mfe": "model.memory.mfe=false",
@@ -44,6 +45,7 @@ RUNS = {
     "no-mfe": ("mfe",),
     "bank-all": ("bank",),
     "no-mfe-bank-all": ("mfe", "bank"),
+    "crowded": ("spacing",),
     "no-tam": ("tam",),
     "no-temporal": ("temporal",),
 }

@@ -54,6 +54,8 @@ class TrainConfig:
     clutter_share: float = _value(0.0, "share of rendered clips before a background as "
                                   "cluttered as a photograph's")
     moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
+    even_spacing: bool = _value(True, "the frames of a clip lie evenly apart; false: drawn one by "
+                                "one, so that those from M+ crowd and give it away")
     selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
     flip: float = _value(0.0, "share of recorded clips mirrored, left and right swapped in the "
                          "text; never where that would be unsafe")

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from tgl_e2e.data.sampling import choose_stretch, sample_in_stretch, select_objects
+from tgl_e2e.data.sampling import (
+    choose_stretch,
+    sample_evenly,
+    sample_in_stretch,
+    select_objects,
+)
 
 
 def sample_clip(relevant, num_frames, block, rng, moment_sampling=True) -> np.ndarray:
@@ -203,3 +208,62 @@ def test_an_object_survives_every_clip_drawn_from_the_moments():
         assert kept
         for obj, [(start, end)] in moments.items():
             assert (obj in kept) == bool(set(range(start, end + 1)) & set(clip.tolist()))
+
+
+def test_even_clips_keep_their_promises():
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        relevant = random_relevant(rng)
+        num_frames, block = int(rng.integers(1, 13)), int(rng.integers(1, 65))
+        (start, end), clip = sample_evenly(relevant, num_frames, block, rng)
+        assert end - start == min(block, relevant.size) and start >= 0 and end <= relevant.size
+        assert clip.shape == (num_frames,) and start <= clip[0] and clip[-1] < end
+        assert relevant[clip].any() or not relevant.any()
+        if end - start >= num_frames > 1:
+            assert len(set(np.diff(clip))) == 1 and clip[1] > clip[0]
+
+
+def test_half_of_an_even_clip_comes_from_the_moment():
+    relevant = np.zeros(60, dtype=bool)
+    relevant[25:41] = True
+    rng = np.random.default_rng(0)
+    clips = [sample_evenly(relevant, 8, 32, rng)[1] for _ in range(600)]
+    counts = np.bincount([relevant[clip].sum() for clip in clips], minlength=9)
+    assert counts[3:6].sum() == 600 and (counts[3:6] > 100).all()
+    spacings = np.bincount([clip[1] - clip[0] for clip in clips], minlength=5)
+    assert spacings[1:5].sum() == 600 and (spacings[1:5] > 80).all()
+
+
+def test_the_times_of_an_even_clip_do_not_give_the_moment_away():
+    """Frames drawn one by one crowd where M+ is: the distance to the nearest tells it."""
+
+    def told_by_times(clips) -> float:
+        """How often a frame of M+ lies nearer to others than one of M- does."""
+        found = []
+        for relevant, clip in clips:
+            apart = np.abs(clip[:, None] - clip[None]) + 1000 * np.eye(len(clip), dtype=int)
+            near = -np.sort(apart, axis=1)[:, :3].mean(axis=1)
+            inside = relevant[clip]
+            more = near[inside][:, None] - near[~inside][None]
+            found.extend(((more > 0) + (more == 0) / 2).ravel())
+        return float(np.mean(found))
+
+    rng = np.random.default_rng(0)
+    crowded, even = [], []
+    for _ in range(300):
+        relevant = np.zeros(48, dtype=bool)
+        first = rng.integers(40)
+        relevant[first : first + rng.integers(5, 16)] = True
+        crowded.append((relevant, sample_clip(relevant, 8, 32, rng)))
+        even.append((relevant, sample_evenly(relevant, 8, 32, rng)[1]))
+    assert told_by_times(crowded) > 0.8
+    assert 0.45 < told_by_times(even) < 0.6
+
+
+def test_even_clips_without_moment_sampling_come_from_anywhere():
+    one, other = np.zeros(60, dtype=bool), np.zeros(60, dtype=bool)
+    one[:3], other[50:] = True, True
+    drawn = [[sample_evenly(r, 6, 20, np.random.default_rng(seed), moment_sampling=False)[1]
+              for seed in range(200)] for r in (one, other)]
+    assert np.array_equal(*drawn)
+    assert set(np.unique(drawn[0])) == set(range(60))

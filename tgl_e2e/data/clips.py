@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tgl_e2e.data.sampling import choose_stretch, sample_in_stretch
+from tgl_e2e.data.sampling import choose_stretch, sample_evenly, sample_in_stretch
 from tgl_e2e.windows import deal_windows
 
 
@@ -22,6 +22,7 @@ class ClipOptions:
     size: int = 128
     uniform_share: float = 0.0
     moment_sampling: bool = True
+    even_spacing: bool = True
     selective: bool = True
     remember_target: float = 0.0
     photometric: float = 0.0
@@ -119,8 +120,8 @@ def choose_frames(
     """Start of a stretch and the frames of a clip in it.
 
     In a share of the clips the frames are dealt as in inference, from any stretch, so that the TAM
-    meets windows in which little or nothing is relevant; the rest is sampled as the paper says,
-    half from M+.
+    meets windows in which little or nothing is relevant; the rest is half from M+: evenly spaced,
+    or frame by frame.
 
     Args:
         relevant: (T_V,) bool, True where the frame belongs to M+.
@@ -130,6 +131,10 @@ def choose_frames(
         ``options.num_frames``.
     """
     if rng.random() >= options.uniform_share:
+        if options.even_spacing:
+            stretch, frames = sample_evenly(
+                relevant, options.num_frames, options.block, rng, options.moment_sampling)
+            return stretch[0], frames
         stretch = choose_stretch(relevant, options.block, rng, options.moment_sampling)
         return stretch[0], sample_in_stretch(
             relevant, stretch, options.num_frames, rng, options.moment_sampling)

@@ -108,6 +108,53 @@ def sample_in_stretch(
     )
 
 
+def sample_evenly(
+    relevant: np.ndarray, num_frames: int, block: int, rng: np.random.Generator,
+    moment_sampling: bool = True,
+) -> tuple[tuple[int, int], np.ndarray]:
+    """Draws a clip of evenly spaced frames, half of it from M+ as far as there are places for that.
+
+    Frames drawn one by one crowd where M+ is, and the times between them give the moments away: on
+    `motion` the distance to a frame's neighbours alone ranks the frames of such clips as well as a
+    trained TAM did, which was at a loss where frames lie evenly apart, as in inference.
+
+    Args:
+        relevant: (T_V,) bool, True where the frame belongs to M+.
+        num_frames: length T of the clip.
+        block: longest stretch that a clip is drawn from, in frames.
+        rng: source of randomness.
+        moment_sampling: False: any place (ablation).
+
+    Returns:
+        (start, end) of the stretch, end exclusive, of min(block, T_V) frames, and (num_frames,)
+        int64 frame positions in it, ascending. The distance between frames is drawn from those
+        that fit; in a video shorter than the clip, frames come again (see sample_in_stretch).
+
+    Raises:
+        ValueError: `relevant` is empty or not one-dimensional, `num_frames` or `block` < 1.
+    """
+    relevant = np.asarray(relevant, dtype=bool)
+    length = min(block, relevant.size)
+    if num_frames == 1 or length < num_frames:
+        stretch = choose_stretch(relevant, block, rng, moment_sampling)
+        return stretch, sample_in_stretch(relevant, stretch, num_frames, rng, moment_sampling)
+    steps = np.arange(num_frames)
+    spacings = range(1, (length - 1) // (num_frames - 1) + 1)
+    clips = [d * steps + np.arange(relevant.size - d * (num_frames - 1))[:, None] for d in spacings]
+    if moment_sampling and relevant.any():
+        counts = [relevant[clip].sum(axis=1) for clip in clips]
+        half = (num_frames + 1) // 2
+        amiss = [np.where(count > 0, np.abs(count - half), num_frames) for count in counts]
+        allowed = max(1, min(off.min() for off in amiss))
+        clips = [clip[off <= allowed] for clip, off in zip(clips, amiss, strict=True)]
+        clips = [clip for clip in clips if len(clip)]
+    fitting = clips[rng.integers(len(clips))]
+    clip = fitting[rng.integers(len(fitting))]
+    start = int(rng.integers(max(0, clip[-1] + 1 - length),
+                             min(clip[0], relevant.size - length) + 1))
+    return (start, start + length), clip
+
+
 def select_objects(
     moments: Mapping[ObjectId, Sequence[tuple[int, int]]], indices: Iterable[int]
 ) -> list[ObjectId]:
