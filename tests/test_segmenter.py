@@ -6,6 +6,7 @@ import torch
 
 from tgl_e2e import TGL, TGLConfig, VideoSegmenter
 from tgl_e2e.errors import InputError
+from tgl_e2e.model.memory import MemoryBank
 from tgl_e2e.video import open_video
 
 TEXTS = ["the red star", "the blue thing that moves to the left"]
@@ -13,7 +14,8 @@ TEXTS = ["the red star", "the blue thing that moves to the left"]
 
 def build(**changes) -> TGL:
     torch.manual_seed(0)
-    model = TGL(TGLConfig.from_preset("tiny").with_values(**changes), pretrained=False)
+    config = TGLConfig.from_preset("tiny").with_values(**{"block": 32} | changes)
+    model = TGL(config, pretrained=False)
     for adapter in model.adapters:  # as after training: both paths and all texts must differ
         torch.nn.init.normal_(adapter.visual_up.weight, std=0.2)
         torch.nn.init.normal_(adapter.text_up.weight, std=0.2)
@@ -112,6 +114,39 @@ def test_nothing_found_means_empty_masks_unless_a_target_is_promised(model, vide
     best = np.sort(np.argsort(-found.relevance, kind="stable")[:4])
     assert best.tolist() == [t for s, e in found.moments for t in range(s, e + 1)]
     assert masks(found).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("present_only", [False, True])
+def test_frames_without_the_object_are_remembered_or_not(video, monkeypatch, present_only):
+    model = build(**{"memory.present_only": present_only})
+    remembered, write = [], MemoryBank.write
+
+    def segment(features, numbers, memories, prompts):
+        found = plain(features, numbers, memories, prompts)
+        if prompts is not None:  # seen in every third frame of M+
+            found.presence[:] = torch.where(numbers % 3 == 0, 9.0, -9.0)
+        return found
+
+    plain = model.segment
+    monkeypatch.setattr(model, "segment", segment)
+    monkeypatch.setattr(MemoryBank, "write", lambda bank, entry: (
+        remembered.append(entry.frames.item()), write(bank, entry)))
+    found = VideoSegmenter(model).segment(video, TEXTS[:1], moments=[(31, 40), (61, 62)])[0]
+    inside = [*range(31, 41), 61, 62]
+    assert remembered == [t for t in inside if t % 3 == 0 or not present_only]
+    shown = masks(found).any(axis=(1, 2))
+    assert shown.tolist() == [t not in inside or t % 3 == 0 for t in range(75)]
+    # With nothing to remember there is nothing to carry, unless a target is promised.
+    for promised in (False, True):
+        segmenter = VideoSegmenter(model, always_target=promised)
+        found = segmenter.segment(video, TEXTS[:1], moments=[(31, 32)])[0]
+        assert masks(found).any() == (promised or not present_only)
+    # Side by side, banks of different length: as alone.
+    given = {TEXTS[0]: [(31, 40)], TEXTS[1]: [(4, 5), (34, 36)]}
+    together = VideoSegmenter(model).segment(video, TEXTS, moments=given)
+    for text, shown in zip(TEXTS, together, strict=True):
+        alone = VideoSegmenter(model).segment(video, [text], moments=given[text])[0]
+        assert (masks(shown) == masks(alone)).mean() > 0.9999
 
 
 def test_top_k_and_hybrid(model, video):

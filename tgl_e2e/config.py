@@ -116,6 +116,11 @@ class MemoryConfig:
     bank: str = field(
         default="relevant", metadata={"help": "'relevant': M+ frames only; 'all': every frame"}
     )
+    present_only: bool = field(
+        default=False,
+        metadata={"help": "inference: a frame in which no object was found is not remembered "
+                          "(never with bank 'all' or where a target is promised)"},
+    )
     mfe: bool = field(
         default=True,
         metadata={"help": "moment-aware feature extraction: M- frames use F_SAM, not F_Adp"},

@@ -27,8 +27,8 @@ from tgl_e2e.video import VideoSource
 @dataclass
 class BlockResult:
     """numbers: (n,) original frame numbers; index: of the first of them; relevance: (N, n) float32;
-    relevant: (N, n) bool, M+; logits: (N, n, h, w) mask logits; waiting: (N, n) bool, frames before
-    the first M+ frame of the video, which have no mask yet."""
+    relevant: (N, n) bool, M+; logits: (N, n, h, w) mask logits; waiting: (N, n) bool, frames that
+    came when nothing was remembered of the video, which have no mask yet."""
 
     numbers: np.ndarray
     index: int
@@ -44,6 +44,7 @@ class VideoPass:
     def __init__(
         self, model: TGL, source: VideoSource, texts: Sequence[str],
         frames: tuple[int, int | None, int], batch_frames: int, tam_stride: int, progress: Progress,
+        always_target: bool,
     ) -> None:
         self.model = model
         self.memory = model.config.memory
@@ -58,6 +59,9 @@ class VideoPass:
         # The entries of the first block with any: what frames before it are carried from.
         self.first_entries: list[Memories | None] = [None] * len(texts)
         self.keep = max(self.memory.num_memories, self.memory.num_pointers)
+        # Where a target is promised, there must be something to carry; and "all" is all.
+        self.present_only = (
+            self.memory.present_only and self.memory.bank != "all" and not always_target)
 
     def _read(self, stage: str) -> Iterator[Block]:
         config = self.model.config
@@ -91,7 +95,7 @@ class VideoPass:
             yield result
 
     def earlier_blocks(self, waiting: np.ndarray) -> Iterator[BlockResult]:
-        """Frames before the first M+ frame, from a second reading of the file's beginning.
+        """Frames before the first remembered one, from a second reading of the file's beginning.
 
         Args:
             waiting: (N, T) bool, the frames that :meth:`blocks` left without a mask.
@@ -170,8 +174,12 @@ class VideoPass:
                         features, numbers, memories, prompts, torch.tensor(spoken))
                 fresh = self.model.vision.write_memory(features, prediction, numbers)
                 gated = prediction.gated()
+                kept = np.ones(len(pairs), bool)
+                if self.present_only:
+                    kept = (prediction.presence > 0).cpu().numpy()
                 for row, (n, at) in enumerate(pairs):
-                    self.banks[n].write(fresh.banks(slice(row, row + 1)).clone())
+                    if kept[row]:
+                        self.banks[n].write(fresh.banks(slice(row, row + 1)).clone())
                     logits[n, at] = gated[row]
 
     def _carry(

@@ -99,7 +99,8 @@ class VideoSegmenter:
     ) -> Iterator[FrameResult]:
         """Yields each frame's masks one block behind, reading the video once.
 
-        Frames before the first M+ block come out empty: their masks would need the future.
+        Frames before the first block with anything to remember come out empty: their masks would
+        need the future.
 
         Raises:
             InputError: also for ``top-k`` and ``always_target``, which need the whole video first.
@@ -193,7 +194,7 @@ class VideoSegmenter:
         self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int]
     ) -> VideoPass:
         return VideoPass(self.model, source, texts, frames, self.batch_frames, self.tam_stride,
-                         self.progress)
+                         self.progress, self.always_target)
 
     def _chooser(self, spec: MomentsSpec, intervals: list | None) -> Chooser:
         def choose(block: Block, relevance: np.ndarray) -> np.ndarray:

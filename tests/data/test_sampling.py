@@ -229,9 +229,27 @@ def test_half_of_an_even_clip_comes_from_the_moment():
     rng = np.random.default_rng(0)
     clips = [sample_evenly(relevant, 8, 32, rng)[1] for _ in range(600)]
     counts = np.bincount([relevant[clip].sum() for clip in clips], minlength=9)
-    assert counts[3:6].sum() == 600 and (counts[3:6] > 100).all()
+    assert counts[3:].sum() == 600 and counts[3:6].sum() > 400 and (counts[3:6] > 100).all()
     spacings = np.bincount([clip[1] - clip[0] for clip in clips], minlength=5)
     assert spacings[1:5].sum() == 600 and (spacings[1:5] > 80).all()
+
+
+def test_every_frame_of_a_long_moment_comes_in_even_clips():
+    relevant = np.zeros(200, dtype=bool)
+    relevant[60:140] = True
+    rng = np.random.default_rng(0)
+    clips = [sample_evenly(relevant, 8, 16, rng)[1] for _ in range(1500)]
+    seen = np.bincount(np.concatenate(clips), minlength=200)
+    assert (seen[60:140] > 0).all()
+    assert any(relevant[clip].all() for clip in clips)
+    assert any(not relevant[clip].all() for clip in clips)
+
+
+@pytest.mark.parametrize("relevant, num_frames, block", [
+    (np.ones(0), 8, 16), (np.ones((30, 2)), 8, 16), (np.ones(30), 0, 16), (np.ones(30), 8, 0)])
+def test_even_clips_of_nothing_are_refused(relevant, num_frames, block):
+    with pytest.raises(ValueError, match="must be"):
+        sample_evenly(relevant, num_frames, block, np.random.default_rng(0))
 
 
 def test_the_times_of_an_even_clip_do_not_give_the_moment_away():

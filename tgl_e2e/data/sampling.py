@@ -112,7 +112,7 @@ def sample_evenly(
     relevant: np.ndarray, num_frames: int, block: int, rng: np.random.Generator,
     moment_sampling: bool = True,
 ) -> tuple[tuple[int, int], np.ndarray]:
-    """Draws a clip of evenly spaced frames, half of it from M+ as far as there are places for that.
+    """Draws a clip of evenly spaced frames, half of it (one more or less) in M+ if that can be.
 
     Frames drawn one by one crowd where M+ is, and the times between them give the moments away: on
     `motion` the distance to a frame's neighbours alone ranks the frames of such clips as well as a
@@ -127,25 +127,35 @@ def sample_evenly(
 
     Returns:
         (start, end) of the stretch, end exclusive, of min(block, T_V) frames, and (num_frames,)
-        int64 frame positions in it, ascending. The distance between frames is drawn from those
-        that fit; in a video shorter than the clip, frames come again (see sample_in_stretch).
+        int64 frame positions in it, ascending. The clip goes through a random frame of M+, at one
+        of the places and spacings that come nearest to half: inside a long moment all of it is M+.
+        Where the stretch is shorter than the clip, frames come again (see sample_in_stretch).
 
     Raises:
         ValueError: `relevant` is empty or not one-dimensional, `num_frames` or `block` < 1.
     """
     relevant = np.asarray(relevant, dtype=bool)
+    if relevant.ndim != 1 or relevant.size == 0:
+        raise ValueError(f"relevant must be (T_V,) with T_V >= 1, got shape {relevant.shape}")
+    if num_frames < 1 or block < 1:
+        raise ValueError(f"num_frames {num_frames} and block {block} must be at least 1")
     length = min(block, relevant.size)
     if num_frames == 1 or length < num_frames:
         stretch = choose_stretch(relevant, block, rng, moment_sampling)
         return stretch, sample_in_stretch(relevant, stretch, num_frames, rng, moment_sampling)
-    steps = np.arange(num_frames)
-    spacings = range(1, (length - 1) // (num_frames - 1) + 1)
-    clips = [d * steps + np.arange(relevant.size - d * (num_frames - 1))[:, None] for d in spacings]
-    if moment_sampling and relevant.any():
+    moment = np.flatnonzero(relevant)
+    guided = moment_sampling and moment.size > 0
+    anchor = int(moment[rng.integers(moment.size)]) if guided else None
+    clips = []  # by spacing
+    for spacing in range(1, (length - 1) // (num_frames - 1) + 1):
+        steps = spacing * np.arange(num_frames)
+        firsts = np.arange(relevant.size - steps[-1]) if anchor is None else anchor - steps[::-1]
+        firsts = firsts[(firsts >= 0) & (firsts + steps[-1] < relevant.size)]
+        clips.append(firsts[:, None] + steps)
+    if guided:
         counts = [relevant[clip].sum(axis=1) for clip in clips]
-        half = (num_frames + 1) // 2
-        amiss = [np.where(count > 0, np.abs(count - half), num_frames) for count in counts]
-        allowed = max(1, min(off.min() for off in amiss))
+        amiss = [np.abs(count - (num_frames + 1) // 2) for count in counts]
+        allowed = max(1, min(off.min() for off in amiss if off.size))
         clips = [clip[off <= allowed] for clip, off in zip(clips, amiss, strict=True)]
         clips = [clip for clip in clips if len(clip)]
     fitting = clips[rng.integers(len(clips))]

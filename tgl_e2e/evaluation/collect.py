@@ -75,7 +75,8 @@ def switches_of(model: dict[str, Any], training: dict[str, Any]) -> frozenset[st
     """What a network and its training have of `paper.SWITCHES`; not said means the full method."""
     off = {
         "sampling": not training.get("moment_sampling", True),
-        "spacing": not training.get("even_spacing", True),
+        # Trainings from before there was a choice drew frames one by one.
+        "spacing": not training.get("even_spacing", not training),
         "oss": not training.get("selective", True),
         "tam": training.get("tam_weight", 1.0) == 0,
         "mdp": not model["memory"]["dual_path"],

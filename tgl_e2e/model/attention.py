@@ -46,7 +46,7 @@ class Attention(nn.Module):
 def time_embedding(times: Tensor, dim: int) -> Tensor:
     """Sine embedding of true frame times.
 
-    Clips are sampled sparsely and unevenly, so the index in the clip would say nothing about speed.
+    Clips differ in their spacing, so the index in the clip would say nothing about speed.
 
     Args:
         times: (...) position inside the block, in blocks (0 = its first frame, 1 = its length).
