@@ -39,7 +39,8 @@ def lines(table, folder):
 
 def test_seeds_become_mean_and_deviation(tmp_path):
     for seed, jf in enumerate((60.0, 62.0, 67.0)):
-        write_run(tmp_path / f"full{seed}", "oracle", jf, training={"seed": seed})
+        training = {"seed": seed, "even_spacing": True}
+        write_run(tmp_path / f"full{seed}", "oracle", jf, training=training)
     off = {"moment_sampling": False, "selective": False, "even_spacing": True}
     write_run(tmp_path / "none", "oracle", 41.0, training=off, **{"memory.dual_path": False})
     found = lines(2, tmp_path)
