@@ -174,11 +174,9 @@ class VideoPass:
                         features, numbers, memories, prompts, torch.tensor(spoken))
                 fresh = self.model.vision.write_memory(features, prediction, numbers)
                 gated = prediction.gated()
-                kept = np.ones(len(pairs), bool)
-                if self.present_only:
-                    kept = (prediction.presence > 0).cpu().numpy()
+                seen = (prediction.presence > 0).tolist() if self.present_only else None
                 for row, (n, at) in enumerate(pairs):
-                    if kept[row]:
+                    if seen is None or seen[row]:
                         self.banks[n].write(fresh.banks(slice(row, row + 1)).clone())
                     logits[n, at] = gated[row]
 
@@ -206,5 +204,3 @@ class VideoPass:
     def _new_logits(self, texts: int, count: int) -> Tensor:
         side = self.model.config.vision.image_size // 4
         return torch.full((texts, count, side, side), ABSENT_LOGIT, device=self.device)
-
-

@@ -38,9 +38,7 @@ def choose_stretch(
     Raises:
         ValueError: `relevant` is empty or not one-dimensional, or `block` < 1.
     """
-    relevant = np.asarray(relevant, dtype=bool)
-    if relevant.ndim != 1 or relevant.size == 0:
-        raise ValueError(f"relevant must be (T_V,) with T_V >= 1, got shape {relevant.shape}")
+    relevant = _per_frame(relevant)
     if block < 1:
         raise ValueError(f"block must be at least 1 frame, got {block}")
     length = min(block, relevant.size)
@@ -134,9 +132,7 @@ def sample_evenly(
     Raises:
         ValueError: `relevant` is empty or not one-dimensional, `num_frames` or `block` < 1.
     """
-    relevant = np.asarray(relevant, dtype=bool)
-    if relevant.ndim != 1 or relevant.size == 0:
-        raise ValueError(f"relevant must be (T_V,) with T_V >= 1, got shape {relevant.shape}")
+    relevant = _per_frame(relevant)
     if num_frames < 1 or block < 1:
         raise ValueError(f"num_frames {num_frames} and block {block} must be at least 1")
     length = min(block, relevant.size)
@@ -184,3 +180,10 @@ def select_objects(
         for obj, intervals in moments.items()
         if any(bool(((start <= sampled) & (sampled <= end)).any()) for start, end in intervals)
     ]
+
+
+def _per_frame(relevant: np.ndarray) -> np.ndarray:
+    relevant = np.asarray(relevant, dtype=bool)
+    if relevant.ndim != 1 or relevant.size == 0:
+        raise ValueError(f"relevant must be (T_V,) with T_V >= 1, got shape {relevant.shape}")
+    return relevant
