@@ -97,7 +97,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
 
     # --- network and data ----------------------------------------------------------------------
     set_seed(config.seed)  # the same weights on every process
-    module = TrainingModule(build_model(leg.model, leg.init), leg.stage, config)
+    module = TrainingModule(build_model(leg.model, leg.init, config.afresh), leg.stage, config)
     if leg.init is not None:
         module.load_head(leg.init)
     elif leg.stage == "video":

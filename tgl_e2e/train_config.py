@@ -40,6 +40,8 @@ class TrainConfig:
     beta2: float = _value(0.98, "AdamW's second beta")
     clip_norm: float = _value(1.0, "gradients are clipped to this norm")
     seed: int = _value(0, "of weights and samples")
+    afresh: str = _value("", "modules of --init that begin from random weights all the same: parts "
+                         "of parameters' names, joined by commas (tam,temporal)")
     workers: int = _value(1, "loader processes, per training process")
     full_share: float = _value(0.0, "share of rendered clips at level full")
     medium_share: float = _value(0.0, "share of rendered clips at level medium; the rest is easy")

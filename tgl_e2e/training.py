@@ -31,33 +31,55 @@ def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOption
         block=block, size=image_size, **{name: getattr(config, name) for name in shared})
 
 
-def build_model(config: TGLConfig, init: Path | None) -> TGL:
+def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
     """A fresh network, or ``init``'s weights under the configuration asked for.
 
+    Args:
+        afresh: modules that begin from random weights all the same: parts of parameters' names,
+            joined by commas (``tam,temporal``).
+
     Raises:
-        InputError: there is no network in ``init``, or it does not fit.
+        InputError: there is no network in ``init``, or it does not fit; a module of ``afresh`` is
+            not there.
     """
+    parts = [part.strip() for part in afresh.split(",") if part.strip()]
     if init is None:
+        if parts:
+            raise InputError(f"afresh={afresh}: without --init everything begins afresh")
         return TGL(config)
     model = TGL.from_pretrained(init)
-    if model.config == config:
+    if model.config == config and not parts:
         return model
     fresh = TGL(config, pretrained=False, tokenizer=init)
     fresh.bases_from_config = model.bases_from_config
+    begun = tensors_within(fresh, parts)
+    state = {name: value for name, value in model.state_dict().items() if name not in begun}
     try:
         # Modules that the new configuration switches on start afresh; none may be lost or reshaped.
-        missing, unexpected = fresh.load_state_dict(model.state_dict(), strict=False)
+        missing, unexpected = fresh.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise InputError(f"--init {init}: its weights do not fit the values of model.* "
                          f"({str(error).splitlines()[1].strip()})") from None
     switched = ("temporal.", "difference.", "pool.")
-    odd = [name for name in (*missing, *unexpected)
-           if not name.startswith(("adapters.", "tam.")) or not any(f".{part}" in name
-                                                                    for part in switched)]
+    odd = [name for name in (*missing, *unexpected) if name not in begun and (
+        not name.startswith(("adapters.", "tam."))
+        or not any(f".{part}" in name for part in switched))]
     if odd:
         raise InputError(f"--init {init}: its weights do not fit the values of model.* "
                          f"(tensor {odd[0]!r})")
     return fresh
+
+
+def tensors_within(model: TGL, parts: list[str]) -> set[str]:
+    """Names of the tensors within the modules that ``parts`` name; InputError if one names none."""
+    found: set[str] = set()
+    for part in parts:
+        names = {name for name in model.state_dict() if f".{part}." in f".{name}"}
+        if not names:
+            raise InputError(f"afresh: no module {part!r} in the network; give parts of its "
+                             "parameters' names, such as tam or adapters.0.temporal")
+        found |= names
+    return found
 
 
 class TrainingModule(nn.Module):

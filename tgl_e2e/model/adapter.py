@@ -7,6 +7,7 @@ from einops import rearrange
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from tgl_e2e.model import cpu
 from tgl_e2e.model.attention import Attention, sine_grid, time_embedding
 
 
@@ -124,17 +125,41 @@ class CrossModalAdapter(nn.Module):
             F_Adp (B, T, H, W, C) and E_Adp (B, L, D) of Eq. 1. Each frame attends to the text; the
             text attends to the tokens of the whole clip.
         """
-        frames, height = visual.shape[1:3]
-        x = self.visual_down(visual)  # (B, T, H, W, dim)
         e = self.text_down(text)  # (B, L, dim)
+        e_normed = self.text_norm(e)
+        rows = self._rows_at_once(visual)
+        parts = [self._down(part, times) for part in visual.split(rows, dim=2)]
+        x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)  # (B, T, H, W, dim)
+        x_normed = self.visual_norm(x)
+        parts = [
+            part + self._up(y, normed, e_normed, text_mask)
+            for part, y, normed in zip(
+                *(whole.split(rows, dim=2) for whole in (visual, x, x_normed)), strict=True)]
+        e = e + self.text_attends_visual(e_normed, rearrange(x_normed, "b t h w d -> b (t h w) d"))
+        visual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        return visual, text + self.text_up(e)
+
+    def _down(self, visual: Tensor, times: Tensor) -> Tensor:
+        """What the clip shows by itself: (B, T, H, W, C) -> (B, T, H, W, dim)"""
+        x = self.visual_down(visual)
         change = 0 if self.difference is None else self.difference(x)
         if self.temporal is not None:
             x = x + self.temporal(x, times)
-        x = x + change
-        x = rearrange(x, "b t h w d -> b (t h w) d")
-        x_normed, e_normed = self.visual_norm(x), self.text_norm(e)
-        x = x + self.visual_attends_text(x_normed, e_normed, text_mask)
-        e = e + self.text_attends_visual(e_normed, x_normed)
+        return x + change
+
+    def _up(self, x: Tensor, normed: Tensor, words: Tensor, text_mask: Tensor) -> Tensor:
+        """What the sentence adds to it: (B, T, H, W, dim) -> (B, T, H, W, C)"""
+        frames, height = x.shape[1:3]
+        x, normed = (rearrange(y, "b t h w d -> b (t h w) d") for y in (x, normed))
+        x = x + self.visual_attends_text(normed, words, text_mask)
         x = x + self.visual_mlp(self.visual_mlp_norm(x))
-        x = rearrange(x, "b (t h w) d -> b t h w d", t=frames, h=height)
-        return visual + self.visual_up(x), text + self.text_up(e)
+        x = self.visual_up(x)
+        return rearrange(x, "b (t h w) c -> b t h w c", t=frames, h=height)
+
+    def _rows_at_once(self, visual: Tensor) -> int:
+        """Rows of the map that go together: no token looks further than its temporal patch, but
+        for the text's attention to all of them."""
+        batch, frames, height, width, _ = visual.shape
+        dim = self.visual_down.out_features
+        patch = 1 if self.temporal is None else self.temporal.patch_size
+        return cpu.rows_at_once(visual, height, batch * frames * width * 2 * dim, patch)

@@ -1,28 +1,34 @@
 """Matrix products and attention on a CPU, as fast as its library allows.
 
-PyTorch sends float32 products to MKL, which on other makers' processors uses half of their vector
-width; oneDNN, which PyTorch contains too and uses for bfloat16, does not. Its operator is the one
-that ``torch.compile`` emits for linear layers. And PyTorch's attention on a CPU leaves much of
-either library's rate on the table, most of all in bfloat16, and in the backward pass of small
-windows, where plain products are 4 to 8 times faster. In float32 nothing here is approximate: sums
-are taken in another order, no more. In bfloat16, plain products round scores before the softmax.
+PyTorch sends float32 products to MKL, which on other makers' processors than Intel's uses half of
+their vector width; oneDNN, which PyTorch contains too and uses for bfloat16, does not. Its operator
+is the one that ``torch.compile`` emits for linear layers. PyTorch's attention on a CPU is made of
+MKL's products: there it leaves much of either library's rate on the table, and so it does on every
+processor where values are narrower than keys, and in the backward pass of small windows, where
+plain products are 4 to 8 times faster. Memory of large tensors costs as much as the arithmetic on
+them (the system hands it out page by page, at every use), so what can be done in pieces is. In
+float32 nothing here is approximate: sums are taken in another order, no more. In bfloat16, plain
+products round scores before the softmax.
 """
 
 from __future__ import annotations
 
 import functools
+import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 SMALLEST_PRODUCT = 2**21  # multiplications; below, oneDNN's own overhead decides
 SMALLEST_ATTENTION = 2**20  # scores per head
 LARGEST_WINDOW = 2**16  # scores per head; above, their own traffic makes plain products slower
 SCORES_AT_ONCE = 6 * 2**20  # a chunk's scores stay in the last-level cache
+VALUES_AT_ONCE = 2**22  # of a strip's widest layer: the allocator keeps blocks of that size
 
 
 @functools.cache
@@ -37,6 +43,16 @@ def _onednn() -> Callable[..., Tensor] | None:
     except (AttributeError, RuntimeError):
         return None
     return operator if same else None
+
+
+@functools.cache
+def mkl_at_full_rate() -> bool:
+    """Whether MKL, and with it PyTorch's attention, uses all of this processor: Intel's own."""
+    try:
+        maker = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        maker = platform.processor()
+    return torch.backends.mkl.is_available() and "GenuineIntel" in maker
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,6 +85,53 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
     return torch.cat(parts)
 
 
+def rows_at_once(x: Tensor, rows: int, values: int, multiple: int = 1) -> int:
+    """How many of ``x``'s rows to compute at once: all, but for inference on a CPU, where pieces
+    whose ``values`` per row make VALUES_AT_ONCE are faster.
+
+    Args:
+        rows: how many there are.
+        values: of the largest tensor on the way, per row.
+        multiple: rows that cannot be separated.
+    """
+    if x.device.type != "cpu" or torch.is_grad_enabled():
+        return rows
+    return min(rows, max(1, VALUES_AT_ONCE // (values * multiple)) * multiple)
+
+
+def run_block(block: nn.Module, x: Tensor) -> Tensor:
+    """A block of SAM2's trunk; for inference on a CPU in pieces: some frames, or one frame strip by
+    strip of whole windows, which know nothing of one another. The first two stages of Hiera-T take
+    two thirds of the time for a frame of 1024 x 1024, and less than half per frame for four.
+
+    Args:
+        block: a MultiScaleBlock.
+        x: (N, H, W, C)
+
+    Returns:
+        (N, H', W', C'), as ``block(x)``
+    """
+    count, height, width = x.shape[:3]
+    shrink = block.q_stride[0] if block.q_stride else 1
+    widest = width * max(block.attn.qkv.out_features,
+                         block.mlp.layers[0].out_features // shrink**2)
+    frames, rows = rows_at_once(x, count, widest * height), height
+    window = block.window_size
+    if frames == 1 and window and window % shrink == 0:
+        rows = rows_at_once(x, height, widest, window)
+    if frames >= count and rows >= height:
+        return block(x)
+    joined = None
+    for first in range(0, count, frames):
+        for top in range(0, height, rows):
+            part = block(x[first : first + frames, top : top + rows])
+            if joined is None:
+                joined = part.new_empty(count, height // shrink, *part.shape[2:])
+            top //= shrink
+            joined[first : first + frames, top : top + part.shape[1]] = part
+    return joined
+
+
 def usable(*tensors: Tensor) -> bool:
     """Whether :func:`attend` can take the place of PyTorch's attention for these."""
     return not torch.is_grad_enabled() and all(
@@ -92,8 +155,10 @@ class FastProducts(TorchFunctionMode):
         if func is F.linear and not kwargs:
             return linear(*args)
         if func is F.scaled_dot_product_attention and not kwargs and len(args) == 3:
-            query, key, _ = args
-            if usable(*args) and query.shape[-2] * key.shape[-2] >= SMALLEST_ATTENTION:
+            query, key, value = args
+            slow = not mkl_at_full_rate() or value.shape[-1] != key.shape[-1]
+            many = query.shape[-2] * key.shape[-2] >= SMALLEST_ATTENTION
+            if slow and many and usable(*args):
                 return _attend_heads(*args)
         if func is F.scaled_dot_product_attention and torch.is_grad_enabled() and len(args) == 3:
             query, key, _ = args

@@ -53,9 +53,17 @@ def attend_to_memory(attention: nn.Module, x: Tensor, pos: Tensor, memory: Memor
     for layer in attention.layers:
         x = x + layer.dropout1(_self_attention(layer, x, pos, turns))
         x = x + layer.dropout2(_cross_attention(layer, x, pos, memory, turns, key_turns))
-        hidden = layer.dropout(layer.activation(layer.linear1(layer.norm3(x))))
-        x = x + layer.dropout3(layer.linear2(hidden))
+        x = x + layer.dropout3(_feed_forward(layer, x))
     return attention.norm(x)
+
+
+def _feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
+    """(N, L, C) -> (N, L, C)"""
+    tokens = layer.norm3(x).flatten(0, 1)
+    rows = cpu.rows_at_once(tokens, len(tokens), layer.linear1.out_features)
+    parts = [layer.linear2(layer.dropout(layer.activation(layer.linear1(part))))
+             for part in tokens.split(rows)]
+    return torch.cat(parts).view(x.shape)
 
 
 def rope_turns(rope: nn.Module, side: int, pool: int, device: torch.device) -> Tensor:
@@ -142,9 +150,8 @@ def _attention(
     rope: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """(N, heads, L, D) each; bias: per key."""
-    if rope.num_heads == 1 and cpu.usable(query, key, value):
-        return torch.stack([cpu.attend(q[0], k[0], v[0], bias)[None]
-                            for q, k, v in zip(query, key, value, strict=True)])
+    if bias is None and not rope.training:
+        return F.scaled_dot_product_attention(query, key, value)  # see cpu.FastProducts
     mask = None if bias is None else bias.to(query.dtype).expand(query.shape[-2], -1)
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, dropout_p=rope.dropout_p if rope.training else 0.0)

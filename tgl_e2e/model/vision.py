@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.model import cpu
 from tgl_e2e.model.memory import Memories, gather_entries, nearest
 from tgl_e2e.model.memory_attention import MemoryTokens, attend_to_memory
 
@@ -250,7 +251,7 @@ class Vision(nn.Module):
         trunk = self.sam.image_encoder.trunk
         start = 0 if stage == 0 else trunk.stage_ends[stage - 1] + 1
         for block in trunk.blocks[start : trunk.stage_ends[stage] + 1]:
-            x = self._recomputed(block, x)
+            x = self._recomputed(cpu.run_block, block, x)
         return x
 
     def _recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
