@@ -5,6 +5,7 @@ import torch
 from networks import difference
 from torch import nn
 
+from tgl_e2e.model import cpu
 from tgl_e2e.model.adapter import CrossModalAdapter, TemporalAttention, TemporalDifference
 
 B, T, H, W, C, L, D = 2, 3, 8, 8, 24, 5, 20
@@ -131,3 +132,21 @@ def test_adapter_with_differences_sees_the_neighbouring_frames(inputs):
              - adapter(visual, text, mask, times)[0]).abs().amax(dim=-1) > 1e-6
     assert moved[:, 0, 3, 3].all() and moved[:, 1, 3, 3].all()
     assert not moved[:, 2].any() and moved.sum() == 2 * B
+
+
+@pytest.mark.parametrize("patch_size, pieces", [(None, 8), (4, 2)])
+def test_a_map_in_strips_gives_the_same(inputs, monkeypatch, patch_size, pieces):
+    """For inference on a CPU; strips are of whole temporal patches."""
+    adapter = build_adapter(patch_size, differences=True)
+    with torch.no_grad():
+        whole = adapter(*inputs)
+        monkeypatch.setattr(cpu, "VALUES_AT_ONCE", 1)
+        seen = []
+        adapter.visual_down.register_forward_hook(lambda module, given, out: seen.append(1))
+        strips = adapter(*inputs)
+    assert len(seen) == pieces
+    for a, b in zip(whole, strips, strict=True):
+        assert difference(a, b) < 1e-5
+    seen.clear()
+    adapter(*inputs)  # with gradients the map stays whole
+    assert len(seen) == 1

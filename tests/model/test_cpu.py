@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from networks import difference
+from sam2.modeling.backbones.hieradet import MultiScaleBlock
 
 from tgl_e2e.model import cpu
 
@@ -112,3 +113,63 @@ def test_under_autocast_windows_are_computed_in_its_precision():
     assert out.dtype == exact.dtype == torch.bfloat16
     assert difference(out, exact) < 0.03
     assert heads[0].grad.dtype == torch.float32
+
+
+# --- in pieces ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(cpu, "VALUES_AT_ONCE", 2**12)
+
+
+@pytest.mark.parametrize("window, stride, side", [
+    (8, None, 32), (8, (2, 2), 32), (14, (2, 2), 32), (7, None, 16), (0, None, 16)])
+def test_blocks_of_the_trunk_give_the_same_in_pieces(small_pieces, window, stride, side):
+    dim_out = 48 if stride else 24
+    block = MultiScaleBlock(24, dim_out, 2, q_stride=stride, window_size=window).eval()
+    calls = []
+    block.register_forward_hook(lambda module, given, out: calls.append(given[0].shape))
+    x = torch.randn(3, side, side, 24)
+    whole = block(x)
+    calls.clear()
+    assert difference(cpu.run_block(block, x), whole) < 1e-5
+    assert len(calls) == (3 if window == 0 or side <= window else 3 * -(-side // window))
+
+
+def test_several_small_frames_go_together(monkeypatch):
+    block = MultiScaleBlock(24, 24, 2, window_size=4).eval()
+    monkeypatch.setattr(cpu, "VALUES_AT_ONCE", 2 * 8 * 8 * 96)
+    calls = []
+    block.register_forward_hook(lambda module, given, out: calls.append(len(given[0])))
+    x = torch.randn(5, 8, 8, 24)
+    assert difference(cpu.run_block(block, x), block(x)) < 1e-5
+    assert calls[:3] == [2, 2, 1]
+
+
+def test_pieces_are_for_inference_alone(small_pieces):
+    x = torch.randn(4, 8, 8, 24)
+    assert cpu.rows_at_once(x, 8, 2**10) == 4
+    assert cpu.rows_at_once(x, 8, 2**10, multiple=3) == 3
+    assert cpu.rows_at_once(x, 8, 2**20, multiple=4) == 4  # never less than one
+    with torch.enable_grad():
+        assert cpu.rows_at_once(x, 8, 2**10) == 8
+
+
+@pytest.mark.parametrize("full_rate", [True, False])
+def test_which_attention_a_processor_gets(monkeypatch, full_rate):
+    """Ours where PyTorch's is slow: on other makers' processors, and for values of another width;
+    either gives the same."""
+    monkeypatch.setattr(cpu, "mkl_at_full_rate", lambda: full_rate)
+    taken = []
+    ours = cpu._attend_heads
+    monkeypatch.setattr(cpu, "_attend_heads", lambda *x: taken.append(1) or ours(*x))
+    query, key, value = (torch.randn(1, 2, 1100, 16) for _ in range(3))
+    expected = F.scaled_dot_product_attention(query, key, value)
+    narrow = F.scaled_dot_product_attention(query, key, value[..., :8])
+    with cpu.FastProducts():
+        assert difference(F.scaled_dot_product_attention(query, key, value), expected) < 1e-5
+        assert len(taken) == (0 if full_rate else 1)
+        found = F.scaled_dot_product_attention(query, key, value[..., :8])
+    assert difference(found, narrow) < 1e-5
+    assert len(taken) == (1 if full_rate else 2)

@@ -5,6 +5,7 @@ import torch
 from networks import build, difference
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.model import cpu
 from tgl_e2e.model.memory import Memories
 from tgl_e2e.model.memory_attention import rope_turns
 from tgl_e2e.model.vision import FrameFeatures
@@ -48,6 +49,15 @@ def test_frames_that_share_a_bank_see_what_each_sees_alone(hiera):
         together = vision.read_memory(top, frames, bank.expand(3))
         alone = [vision.read_memory(top[n : n + 1], frames[n : n + 1], bank) for n in range(3)]
         assert difference(together, torch.cat(alone)) < 1e-5
+
+
+@torch.no_grad()
+def test_feed_forward_layers_in_pieces_give_the_same(hiera, monkeypatch):
+    vision = hiera.vision
+    top, bank = features(vision.dim, 16), memories(vision, 16)
+    whole = vision.read_memory(top, FRAMES, bank)
+    monkeypatch.setattr(cpu, "VALUES_AT_ONCE", 100 * 2048)
+    assert difference(vision.read_memory(top, FRAMES, bank), whole) < 1e-5
 
 
 def test_turns_are_those_of_sam2(hiera):
