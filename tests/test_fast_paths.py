@@ -76,7 +76,7 @@ def test_a_tam_at_a_stride_interpolates_and_keeps_what_it_scores(model, video):
 
 @pytest.mark.parametrize("stride", [2, 5])
 def test_frames_between_scored_ones_are_segmented_by_their_path(model, video, stride):
-    threshold = threshold_between(model, video, [TEXT])
+    threshold = threshold_between(model, video, [TEXT], stride)
     segmenter = VideoSegmenter(model, threshold=threshold, tam_stride=stride)
     found = segmenter.segment(video, [TEXT])[0]
     inside = np.zeros(75, bool)
