@@ -126,19 +126,21 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_samples(tmp_path)
 
 def test_two_processes_are_the_same_run_as_one(tmp_path):
     """20 steps, no dropout. Sums in another order move a loss in its last digits, and 20 steps of
-    training carry that on: 1e-4 of the loss is some hundred times what was seen."""
+    training carry that on: 2e-5 of the loss is ten times what was seen. The rate is low, as in any
+    warm-up: at its full height Adam's first steps are as long where a gradient is rounding alone,
+    and on one processor 1 x 4 was 4e-4 away after 15 of them."""
     folders = {}
     for processes, accumulation in ((1, 1), (2, 1), (1, 4)):
         folder = folders[processes, accumulation] = tmp_path / f"{processes}x{accumulation}"
         done = run("--stage", "align", "--output", str(folder), *SMALL, "batch_size=4",
                    "eval_clips=3", "--max-steps", "20", f"accumulation={accumulation}",
-                   "save_every=20", processes=processes)
+                   "save_every=20", "warmup=200", processes=processes)
         assert done.returncode == 0, done.stderr
     one, *others = (log(folder) for folder in folders.values())
     assert len(one) == 20
     for other in others:
         for a, b in zip(one, other, strict=True):
-            assert b == {name: pytest.approx(value, rel=1e-4, abs=1e-6)
+            assert b == {name: pytest.approx(value, rel=2e-5, abs=1e-6)
                          for name, value in a.items()}
     reports = [log(folder, "valid.jsonl") for folder in folders.values()]
     for report in reports[1:]:
