@@ -68,6 +68,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     from tqdm import tqdm
 
     from tgl_e2e.data.clips import collate
+    from tgl_e2e.model.compiled import compile_vision
     from tgl_e2e.run_folder import RunFolder, progress_in
     from tgl_e2e.training import TrainingModule, build_model, clip_options
     from tgl_e2e.training_data import training_clips, validation_clips
@@ -105,8 +106,9 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     if leg.stage == "video" and config.num_frames != leg.model.window:
         LOGGER.warning("num_frames %d differs from model.window %d, which inference will use",
                        config.num_frames, leg.model.window)
-    if config.compile:
-        compile_trunk(module.model)
+    if config.compile and (
+            missing := compile_vision(module.model.vision, leg.model.window)):
+        LOGGER.warning("compile=true: not to be had here (%s); the network runs as it is", missing)
     options = clip_options(config, leg.model.vision.image_size, leg.model.block)
     clips, steps = training_clips(config, options)
     fixed = validation_clips(config, options)
@@ -349,20 +351,6 @@ def show_picture(accelerator, picture, step: int) -> None:
             layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
             tracker.log_images({"samples": np.asarray(Image.open(picture))[None]}, step=step,
                                **layout)
-
-
-def compile_trunk(model) -> None:
-    """torch.compile where there is a compiler for it; without, a message and the plain trunk."""
-    import torch
-
-    try:
-        torch.compile(lambda x: x + 1)(torch.zeros(2, device="cuda" if torch.cuda.is_available()
-                                                   else "cpu"))
-    except Exception as error:  # as many types as there are backends
-        LOGGER.warning("compile=true: not to be had here (%s); the trunk runs as it is",
-                       str(error).strip().splitlines()[0])
-        return
-    model.vision.compile_trunk()
 
 
 def leave_signals_to_main(worker: int) -> None:

@@ -38,6 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--pool", type=int, default=1, choices=(1, 2), help="memory.pool (default: 1)")
     add("--tam-stride", type=int, default=1, metavar="N",
         help="relevance from every N-th frame (default: 1); 0: none, with given moments")
+    add("--compile", action="store_true", help="torch.compile ours; compiling is not timed")
     add("--dtype", default="float32", choices=DTYPES, help="default: float32")
     add("--official-dtype", choices=DTYPES, help="of SAM2's predictor, where another")
     add("--image-size", type=int, metavar="S", help="default: 1024, and 128 for tiny")
@@ -131,7 +132,8 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
 def _description(args: argparse.Namespace, threads: int) -> str:
     extra = "".join(text for on, text in (
         (args.pool > 1, ", memory pooled"),
-        (args.tam_stride > 1, f", TAM at stride {args.tam_stride}")) if on)
+        (args.tam_stride > 1, f", TAM at stride {args.tam_stride}"),
+        (args.compile, ", compiled")) if on)
     official = args.official_dtype or args.dtype
     return (f"{args.backbone}, {args.frames} frames, M+ {args.share} % ({args.moments}), "
             f"{args.texts} text(s){extra}; {args.dtype} against {official}, {args.device}, "

@@ -99,7 +99,7 @@ class Ours:
         # The presence head of random weights would gate all masks, or none.
         head = self.model.vision.sam.sam_mask_decoder.pred_obj_score_head
         torch.nn.init.constant_(head.layers[-1].bias, 5.0)
-        self.segmenter = _SetMoments(self.model, tam_stride=args.tam_stride)
+        self.segmenter = _SetMoments(self.model, tam_stride=args.tam_stride, compile=args.compile)
 
     def run(
         self, source: VideoSource | None = None, texts: int | None = None, end: int | None = None
@@ -120,7 +120,7 @@ class Ours:
         return [(start, min(start + length, count) - 1) for start in range(0, count, period)]
 
     def warm_up(self) -> None:
-        self.run(end=WARM_UP_FRAMES)
+        self.run(end=None if self.args.compile else WARM_UP_FRAMES)  # compiles for every shape
 
     def stages(self, source: VideoSource) -> dict[str, float]:
         """Seconds per frame by stage, from one more run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from tgl_e2e.encoding import Chooser
 from tgl_e2e.errors import InputError
 from tgl_e2e.inference import BlockResult, VideoPass
+from tgl_e2e.model.compiled import compile_vision
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.model.vision import ABSENT_LOGIT
 from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
@@ -39,13 +41,16 @@ class VideoSegmenter:
             frames cost one pass of the trunk. 0, only with ``all`` or given intervals: no scores
             at all, and a frame's relevance is whether it is M+.
         progress: called with (frames done, frames in all or None, stage).
+        compile: torch.compile trunk and memory attention, which takes a minute at the first frames
+            and then saves time on a GPU; with a warning, and without effect, where there is no
+            compiler for it.
         keep_logits: also hand out the mask logits, 2 bytes for each of (S/4)^2 places a frame.
     """
 
     def __init__(
         self, model: TGL, threshold: float = 0.5, always_target: bool = False,
         batch_frames: int = 8, max_texts: int | None = None, tam_stride: int = 1,
-        progress: Progress | None = None, keep_logits: bool = False,
+        progress: Progress | None = None, compile: bool = False, keep_logits: bool = False,
     ) -> None:
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold {threshold} is no probability; give one from 0 to 1")
@@ -55,6 +60,9 @@ class VideoSegmenter:
             raise InputError(f"tam_stride {tam_stride}: give 1 (every frame) to "
                              f"{model.config.block} (one of a block), or 0 for no scores")
         self.model = model.eval()  # dropout has no place here
+        if compile and (missing := compile_vision(model.vision, model.config.window)):
+            warnings.warn(f"compile: not to be had here ({missing}); the network runs as it is",
+                          stacklevel=2)
         self.threshold = threshold
         self.always_target = always_target
         self.batch_frames = batch_frames

@@ -75,7 +75,8 @@ class TrainConfig:
     dense_weight: float = _value(0.0, "weight of per-pixel classification (training from scratch)")
     checkpointing: bool = _value(False, "recompute activations of trunk and memory attention in "
                                  "the backward pass: less memory, about a third more time")
-    compile: bool = _value(False, "torch.compile the blocks of the trunk")
+    compile: bool = _value(False, "torch.compile the trunk's blocks, and attention to pooled "
+                           "memories")
     tracker: str = _value("tensorboard", "any tracker of Accelerate by its name; none: files only")
     eval_every: int = _value(250, "steps between validations and sample pictures")
     eval_clips: int = _value(96, "clips per validation")

@@ -62,7 +62,8 @@ def test_feed_forward_layers_in_pieces_give_the_same(hiera, monkeypatch):
 
 def test_turns_are_those_of_sam2(hiera):
     rope = hiera.vision.sam.memory_attention.layers[0].cross_attn_image
-    assert difference(rope_turns(rope, 16, 1, torch.device("cpu")), rope.freqs_cis) < 1e-6
+    turns = torch.view_as_complex(rope_turns(rope, 16, 1, torch.device("cpu")))
+    assert difference(turns, rope.freqs_cis) < 1e-6
 
 
 # --- pooled memories ------------------------------------------------------------------------------

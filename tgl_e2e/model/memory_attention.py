@@ -73,7 +73,7 @@ def rope_turns(rope: nn.Module, side: int, pool: int, device: torch.device) -> T
         side: of the feature map; pool: cells of it that one cell of the grid spans.
 
     Returns:
-        ((side / pool)^2, D / 2) complex64
+        ((side / pool)^2, D / 2, 2) cosine and sine
     """
     at = torch.arange(side // pool, dtype=torch.float32, device=device) * pool + (pool - 1) / 2
     dim = rope.internal_dim // rope.num_heads
@@ -81,14 +81,19 @@ def rope_turns(rope: nn.Module, side: int, pool: int, device: torch.device) -> T
     angles = at[:, None] / rope.compute_cis.keywords["theta"] ** exponent  # (side / pool, D / 4)
     count = len(at)
     both = torch.cat([angles.expand(count, -1, -1), angles[:, None].expand(-1, count, -1)], dim=-1)
-    return torch.polar(torch.ones_like(both), both).flatten(0, 1)
+    return torch.stack([both.cos(), both.sin()], dim=-1).flatten(0, 1)
 
 
 def _rotate(x: Tensor, turns: Tensor) -> Tensor:
     """x (..., L, D), turned token by token; L a multiple of the number of turns."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
-    pairs = pairs.unflatten(-2, (-1, len(turns))) * turns
-    return torch.view_as_real(pairs).flatten(-2).flatten(-3, -2).to(x.dtype)
+    pairs = x.float().unflatten(-1, (-1, 2)).unflatten(-3, (-1, len(turns)))
+    if torch.compiler.is_compiling():  # which has no complex numbers
+        (a, b), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
+        turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    else:
+        turned = torch.view_as_real(
+            torch.view_as_complex(pairs.contiguous()) * torch.view_as_complex(turns))
+    return turned.flatten(-2).flatten(-3, -2).to(x.dtype)
 
 
 def _heads(x: Tensor, count: int) -> Tensor:

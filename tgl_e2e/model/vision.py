@@ -202,6 +202,8 @@ class Vision(nn.Module):
         self.num_pointers = num_pointers
         self.memory_pool = memory_pool
         self.checkpointing = False
+        self.compiled_frames = 0  # where the trunk is compiled, frames at once: compile_vision
+        self.attend_to_memory = attend_to_memory
         self.image_size: int = sam.image_size
         self.dim: int = sam.hidden_dim
         self.stage_dims = tuple(sam.image_encoder.trunk.channel_list[::-1])
@@ -250,20 +252,19 @@ class Vision(nn.Module):
     def _run_stage(self, x: Tensor, stage: int) -> Tensor:
         trunk = self.sam.image_encoder.trunk
         start = 0 if stage == 0 else trunk.stage_ends[stage - 1] + 1
+        count = len(x)
+        if self.compiled_frames:
+            x = F.pad(x, (0, 0) * 3 + (0, -count % self.compiled_frames))
+        parts = list(x.split(self.compiled_frames or count))
         for block in trunk.blocks[start : trunk.stage_ends[stage] + 1]:
-            x = self._recomputed(cpu.run_block, block, x)
-        return x
+            parts = [self._recomputed(cpu.run_block, block, part) for part in parts]
+        return torch.cat(parts)[:count] if self.compiled_frames else parts[0]
 
     def _recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
         """With ``checkpointing``, the backward pass computes activations again."""
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(function, *arguments, use_reentrant=False)
         return function(*arguments)
-
-    def compile_trunk(self) -> None:
-        """torch.compile of each block of the trunk, in place: names of parameters stay."""
-        for block in self.sam.image_encoder.trunk.blocks:
-            block.compile()
 
     def neck(self, stages: list[Tensor]) -> FrameFeatures:
         """FPN over the four stage outputs (N, H_k, W_k, C_k), finest first."""
@@ -313,7 +314,8 @@ class Vision(nn.Module):
         if torch.is_grad_enabled() and self.memory_pool == 1:
             attended = self._recomputed(self._sam_attention, x, pos, tokens)
         else:
-            attended = self._recomputed(attend_to_memory, self.sam.memory_attention, x, pos, tokens)
+            attended = self._recomputed(
+                self.attend_to_memory, self.sam.memory_attention, x, pos, tokens)
         return rearrange(attended, "n (h w) c -> n c h w", h=height)
 
     def _sam_attention(self, x: Tensor, pos: Tensor, tokens: MemoryTokens) -> Tensor:
@@ -329,7 +331,8 @@ class Vision(nn.Module):
 
     def _position(self, top: Tensor) -> Tensor:
         """SAM2's sine position embedding, (1, C, h, w)."""
-        return self.sam.image_encoder.neck.position_encoding(top[:1]).to(top.dtype)
+        # Kept ones have other strides than new ones, which to a compiler are other inputs.
+        return self.sam.image_encoder.neck.position_encoding(top[:1]).to(top.dtype).contiguous()
 
     def _memory_tokens(
         self, memories: Memories, frames: Tensor, size: tuple[int, int]
@@ -349,7 +352,7 @@ class Vision(nn.Module):
             spatial = gather_entries(memories.features, chosen)  # (N, K, hw, Cm)
         grid = spatial.new_zeros(1, spatial.shape[-1], *size)
         where = self.sam.memory_encoder.position_encoding(grid).to(spatial.dtype)
-        where = rearrange(self._pool(where), "1 c h w -> (h w) c")
+        where = rearrange(self._pool(where), "1 c h w -> (h w) c").contiguous()
         when = self.sam.maskmem_tpos_enc[: chosen.shape[1], 0, 0]  # (K, Cm)
 
         index = index[:, : self.num_pointers]
