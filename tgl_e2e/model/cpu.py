@@ -1,14 +1,14 @@
 """Matrix products and attention on a CPU, as fast as its library allows.
 
-PyTorch sends float32 products to MKL, which on other makers' processors than Intel's uses half of
-their vector width; oneDNN, which PyTorch contains too and uses for bfloat16, does not. Its operator
-is the one that ``torch.compile`` emits for linear layers. PyTorch's attention on a CPU is made of
-MKL's products: there it leaves much of either library's rate on the table, and so it does on every
-processor where values are narrower than keys, and in the backward pass of small windows, where
-plain products are 4 to 8 times faster. Memory of large tensors costs as much as the arithmetic on
-them (the system hands it out page by page, at every use), so what can be done in pieces is. In
-float32 nothing here is approximate: sums are taken in another order, no more. In bfloat16, plain
-products round scores before the softmax.
+PyTorch sends float32 products to MKL, which on some processors of other makers than Intel uses half
+of their vector width; oneDNN, which PyTorch contains too and uses for bfloat16, does not. Its
+operator is the one that ``torch.compile`` emits for linear layers. PyTorch's attention on a CPU is
+made of MKL's products: there it leaves much of either library's rate on the table, and so it does
+on every processor where values are narrower than keys, and in the backward pass of small windows,
+where plain products are 4 to 8 times faster. Memory of large tensors costs as much as the
+arithmetic on them (the system hands it out page by page, at every use), so what can be done in
+pieces is. In float32 nothing here is approximate: sums are taken in another order, no more. In
+bfloat16, plain products round scores before the softmax.
 """
 
 from __future__ import annotations
