@@ -40,7 +40,7 @@ def test_values_come_from_preset_then_recipe_then_command_line():
     run = resolve("--config", "tiny", "--seed", "7", "lr=1e-2", "--train.workers=3",
                   "--model.memory.bank", "all", "valid_split=")
     assert [leg.stage for leg in run] == ["dense", "image", "image", "align", "align",
-                                         "video"]
+                                         "video", "video"]
     assert all(leg.train.lr == 1e-2 and leg.train.seed == 7 and leg.train.workers == 3
                and leg.train.valid_split == "" for leg in run)
     assert all(leg.model.memory.bank == "all" for leg in run)
