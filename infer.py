@@ -106,7 +106,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     machine.add_argument(
         "--compile",
         action="store_true",
-        help="torch.compile the network: a minute at the beginning, then faster on cuda",
+        help="torch.compile the network, a minute at the beginning; meant for cuda",
     )
     return parser.parse_intermixed_args(arguments)  # texts and options in any order
 

@@ -107,7 +107,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         LOGGER.warning("num_frames %d differs from model.window %d, which inference will use",
                        config.num_frames, leg.model.window)
     if config.compile and (
-            missing := compile_vision(module.model.vision, leg.model.window)):
+            missing := compile_vision(module.model.vision, leg.model.window, accelerator.device)):
         LOGGER.warning("compile=true: not to be had here (%s); the network runs as it is", missing)
     options = clip_options(config, leg.model.vision.image_size, leg.model.block)
     clips, steps = training_clips(config, options)

@@ -41,9 +41,9 @@ class VideoSegmenter:
             frames cost one pass of the trunk. 0, only with ``all`` or given intervals: no scores
             at all, and a frame's relevance is whether it is M+.
         progress: called with (frames done, frames in all or None, stage).
-        compile: torch.compile trunk and memory attention, which takes a minute at the first frames
-            and then saves time on a GPU; with a warning, and without effect, where there is no
-            compiler for it.
+        compile: torch.compile trunk and memory attention, which takes a minute at the first
+            frames. Meant for GPUs: on a CPU it gains nothing. With a warning, and without effect,
+            where there is no compiler for it.
         keep_logits: also hand out the mask logits, 2 bytes for each of (S/4)^2 places a frame.
     """
 
@@ -60,7 +60,8 @@ class VideoSegmenter:
             raise InputError(f"tam_stride {tam_stride}: give 1 (every frame) to "
                              f"{model.config.block} (one of a block), or 0 for no scores")
         self.model = model.eval()  # dropout has no place here
-        if compile and (missing := compile_vision(model.vision, model.config.window)):
+        if compile and (missing := compile_vision(
+                model.vision, model.config.window, model.vision.mean.device)):
             warnings.warn(f"compile: not to be had here ({missing}); the network runs as it is",
                           stacklevel=2)
         self.threshold = threshold

@@ -12,13 +12,14 @@ from tgl_e2e.model.vision import Vision
 VARIANTS = 64
 
 
-def compile_vision(vision: Vision, frames: int) -> str | None:
+def compile_vision(vision: Vision, frames: int, device: torch.device) -> str | None:
     """Compiles the blocks of the trunk and memory attention, in place; names of parameters stay.
     The first frames then take a minute or more.
 
     Args:
         frames: of which the trunk computes so many at once, always: every other number would be
             compiled anew, and for any number the compiler works for many minutes.
+        device: where the network will run; it may not be there yet.
 
     Returns:
         None, or in one line why that cannot be had here: then everything runs as it is.
@@ -26,7 +27,7 @@ def compile_vision(vision: Vision, frames: int) -> str | None:
     if vision.compiled_frames:
         return None
     try:
-        torch.compile(_probe)(torch.zeros(2, device=vision.mean.device))
+        torch.compile(_probe)(torch.zeros(2, device=device))
         config = torch._dynamo.config
         config.recompile_limit = max(config.recompile_limit, VARIANTS)
     except Exception as error:  # as many types as there are backends
