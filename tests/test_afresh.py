@@ -1,4 +1,4 @@
-"""Modules of --init that begin from random weights all the same."""
+"""Networks that begin from another's weights: parts afresh, another picture size."""
 
 import pytest
 import torch
@@ -46,3 +46,20 @@ def test_what_is_not_there_is_named(saved):
         build_model(model.config, folder, "tma")
     with pytest.raises(InputError, match="without --init"):
         build_model(model.config, None, "tam")
+
+
+def test_a_network_goes_on_with_larger_pictures(saved):
+    model, folder = saved
+    vision, patches = model.config.vision, model.config.adapter.patch_sizes
+    config = model.config.with_values(**{
+        "vision.image_size": vision.image_size * 2,
+        "adapter.patch_sizes": [2 * patch for patch in patches]})
+    found = build_model(config, folder)
+    weights = model.state_dict()
+    changed = {name for name, value in found.state_dict().items()
+               if not torch.equal(value, weights[name])}
+    assert changed == {f"adapters.{n}.temporal.position" for n in range(3)}
+    for adapter, patch in zip(found.adapters, patches, strict=True):
+        assert adapter.temporal.position.shape[0] == 4 * patch ** 2
+    with pytest.raises(InputError, match="does not divide"):
+        build_model(model.config.with_values(**{"adapter.patch_sizes": [12, 12, 6]}), folder)

@@ -90,7 +90,7 @@ def test_the_whole_recipe_by_one_command(tmp_path):
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr
     stages = [output / "stages" / name for name in ("1-dense", "2-colour", "3-image", "4-align",
-                                                    "5-motion", "6-video")]
+                                                    "5-motion", "6-video", "7-hard")]
     for before, folder in zip([None, *stages], [*stages, output], strict=True):
         assert [row["step"] for row in log(folder)] == [1]
         resolved = json.loads((folder / "run.json").read_text())

@@ -40,7 +40,7 @@ def test_values_come_from_preset_then_recipe_then_command_line():
     run = resolve("--config", "tiny", "--seed", "7", "lr=1e-2", "--train.workers=3",
                   "--model.memory.bank", "all", "valid_split=")
     assert [leg.stage for leg in run] == ["dense", "image", "image", "align", "align",
-                                         "video", "video"]
+                                         "video", "video", "video"]
     assert all(leg.train.lr == 1e-2 and leg.train.seed == 7 and leg.train.workers == 3
                and leg.train.valid_split == "" for leg in run)
     assert all(leg.model.memory.bank == "all" for leg in run)
@@ -51,6 +51,19 @@ def test_values_come_from_preset_then_recipe_then_command_line():
         run[-1].train, ClipOptions()) is None
     (only,) = resolve("--config", "tiny", "--stage", "image", "cues={size: 1}")
     assert only.output == Path("runs/tiny-image") and only.train.cues == {"size": 1}
+
+
+def test_a_recipe_changes_the_network_from_a_stage_on():
+    before, last = resolve("--config", "tiny")[-2:]
+    assert (before.model.vision.image_size, last.model.vision.image_size) == (128, 192)
+    assert (before.model.adapter.patch_sizes, last.model.adapter.patch_sizes) == (
+        (8, 8, 4), (12, 12, 6))
+    assert last.model == before.model.with_values(
+        **{"vision.image_size": 192, "adapter.patch_sizes": [12, 12, 6]})
+    # Who sets the size chooses it for all stages, and the patches that fit it.
+    run = resolve("--config", "tiny", "model.vision.image_size=256")
+    assert {(leg.model.vision.image_size, leg.model.adapter.patch_sizes) for leg in run} == {
+        (256, (8, 8, 4))}
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])

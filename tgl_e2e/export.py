@@ -38,6 +38,7 @@ def describe_stage(folder: Path) -> dict[str, Any]:
             "stage": resolved["stage"], "precision": resolved["precision"],
             "steps": log[-1]["step"],
             "hours": round(sum(1 / row["steps/s"] for row in log) / 3600, 3),
+            "size": resolved["model"]["vision"]["image_size"],
             "block": resolved["model"]["block"], "train": resolved["train"],
             "first_losses": [round(row["loss"], 5) for row in log[:FIRST_LOSSES]],
             "validations": [json.loads(line) for line in reports],

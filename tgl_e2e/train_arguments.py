@@ -80,12 +80,15 @@ def legs(arguments: argparse.Namespace) -> list[Leg]:
 
     Each stage of a recipe starts from the one before. All but the last write into folders inside
     ``--output``/stages; the last, whose network is what the run is for, into ``--output`` itself.
+    Values of ``model`` hold from their stage on, unless the command line sets one of them.
     """
     if arguments.stage is not None:
         return [resolve(arguments, arguments.stage, {}, arguments.init, arguments.output)]
     recipe = read_preset(arguments.config).get("recipe")
     if not recipe:
         raise InputError(f"preset {arguments.config!r} has no recipe; give --stage")
+    asked = {value.partition("=")[0].removeprefix("model.") for value in arguments.values}
+    changed: dict[str, Any] = {}
     found: list[Leg] = []
     init = arguments.init
     for number, part in enumerate(recipe, start=1):
@@ -94,8 +97,11 @@ def legs(arguments: argparse.Namespace) -> list[Leg]:
         if number < len(recipe):
             output = output / EARLIER_STAGES / name
         leg = resolve(arguments, part["stage"], part.get("values", {}), init, output)
-        if found:  # the folder of the stage before may not be there yet: the network is the same
-            leg = replace(leg, model=found[0].model)
+        if not asked & part.get("model", {}).keys():
+            changed |= part.get("model", {})
+        # The folder of the stage before may not be there yet: its configuration is the first's.
+        first = found[0].model if found else leg.model
+        leg = replace(leg, model=first.with_values(**changed))
         found.append(leg)
         init = output
     return found

@@ -15,6 +15,7 @@ from tgl_e2e.data.clips import ClipBatch, ClipOptions
 from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.errors import InputError
 from tgl_e2e.losses import dense_loss, tgl_loss
+from tgl_e2e.model.adapter import TemporalAttention, resize_patch
 from tgl_e2e.model.checkpoint import save_checkpoint
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.dense import DenseHead
@@ -54,6 +55,10 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
     fresh.bases_from_config = model.bases_from_config
     begun = tensors_within(fresh, parts)
     state = {name: value for name, value in model.state_dict().items() if name not in begun}
+    for name, module in fresh.named_modules():
+        position = f"{name}.position"
+        if isinstance(module, TemporalAttention) and position in state:
+            state[position] = resize_patch(state[position], module.patch_size)
     try:
         # Modules that the new configuration switches on start afresh; none may be lost or reshaped.
         missing, unexpected = fresh.load_state_dict(state, strict=False)

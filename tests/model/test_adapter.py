@@ -6,7 +6,12 @@ from networks import difference
 from torch import nn
 
 from tgl_e2e.model import cpu
-from tgl_e2e.model.adapter import CrossModalAdapter, TemporalAttention, TemporalDifference
+from tgl_e2e.model.adapter import (
+    CrossModalAdapter,
+    TemporalAttention,
+    TemporalDifference,
+    resize_patch,
+)
 
 B, T, H, W, C, L, D = 2, 3, 8, 8, 24, 5, 20
 
@@ -150,3 +155,16 @@ def test_a_map_in_strips_gives_the_same(inputs, monkeypatch, patch_size, pieces)
     seen.clear()
     adapter(*inputs)  # with gradients the map stays whole
     assert len(seen) == 1
+
+
+def test_positions_of_a_patch_spread_over_a_larger_one():
+    ramp = torch.arange(4.0)
+    rows = ramp[:, None].expand(4, 4).reshape(16, 1)  # the row of each token, in raster order
+    columns = ramp.repeat(4)[:, None]
+    position = torch.cat([rows, columns], dim=1)
+    assert torch.equal(resize_patch(position, 4), position)
+    found = resize_patch(position, 8).reshape(8, 8, 2)
+    # Cell i of 8 has its centre at (i + 1/2) / 2 of 4 cells, whose first centre is at 1/2.
+    expected = ((torch.arange(8) + 0.5) / 2 - 0.5).clamp(0, 3)
+    assert torch.allclose(found[..., 0], expected[:, None].expand(8, 8))
+    assert torch.allclose(found[..., 1], expected.expand(8, 8))

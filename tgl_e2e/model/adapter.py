@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from einops import rearrange
 from timm.layers import Mlp
@@ -49,6 +51,15 @@ class TemporalAttention(nn.Module):
             attended, "(b h w) (t p q) d -> b t (h p) (w q) d",
             b=batch, h=height // patch, p=patch, q=patch,
         )
+
+
+def resize_patch(position: Tensor, patch_size: int) -> Tensor:
+    """The position embedding of a patch, (P * P, D), for another P: a network goes on at another
+    picture size with patches that cover the same share of the picture."""
+    side = math.isqrt(position.shape[0])
+    grid = rearrange(position, "(p q) d -> 1 d p q", p=side)
+    grid = nn.functional.interpolate(grid, size=(patch_size, patch_size), mode="bilinear")
+    return rearrange(grid, "1 d p q -> (p q) d").contiguous()
 
 
 class TemporalDifference(nn.Module):
