@@ -84,6 +84,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="relevance from which a frame counts as relevant (default: %(default)s)")  # fmt: skip
     add("--always-target", action="store_true",
         help="never answer with nothing: without a relevant frame take the 4 best")  # fmt: skip
+    add("--tam-stride", type=int, default=1, metavar="N",
+        help="relevance from every N-th frame, interpolated; 0: none, where --moments need none "
+        "(default: %(default)s, every frame)")  # fmt: skip
     add("--max-videos", type=positive, metavar="N", help="only the first N videos")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
     add("--threads", type=positive, default=1, metavar="N",
@@ -138,7 +141,7 @@ class Evaluation:
         self.model = TGL.from_pretrained(args.checkpoint, device=self.processes.device)
         segmenter = VideoSegmenter(
             self.model, threshold=args.threshold, always_target=args.always_target,
-            keep_logits=args.dataset == "ref-davis",
+            tam_stride=args.tam_stride, keep_logits=args.dataset == "ref-davis",
         )  # fmt: skip
         self.segment: Segment = lambda frames, texts, moments: segmenter.segment(
             frames, texts, moments=moments
@@ -158,6 +161,7 @@ class Evaluation:
             "moments": args.moments,
             "threshold": args.threshold,
             "always_target": args.always_target,
+            "tam_stride": args.tam_stride,
             "masks": not args.no_masks,
         }
 

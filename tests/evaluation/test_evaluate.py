@@ -55,7 +55,7 @@ class KnowingSegmenter:
     root = None
     interrupt_at = None
 
-    def __init__(self, model, threshold, always_target, keep_logits):
+    def __init__(self, model, threshold, always_target, tam_stride, keep_logits):
         type(self).calls = []
 
     def segment(self, video, texts, moments):
@@ -299,6 +299,21 @@ def test_a_true_network_end_to_end(short, checkpoint, tmp_path, moments):
         if moments == "oracle+top-k:2":
             assert taken.sum() == 2
             assert expression.relevant(video.num_frames)[taken].all()
+
+
+def test_relevance_at_a_stride(short, checkpoint, tmp_path, capsys):
+    given = ["--checkpoint", str(checkpoint), "--dataset", "mevis", "--root", str(short)]
+    status = main([*given, "--tam-stride", "4", "--no-masks", "--output", str(tmp_path / "a")])
+    assert status == 0
+    content = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert content["config"]["arguments"]["tam_stride"] == 4
+    for row in content["expressions"]:  # a line from one scored frame to the next
+        first = np.asarray(row["relevance"][:5])
+        assert first == pytest.approx(np.linspace(first[0], first[4], 5), abs=2e-4)
+    capsys.readouterr()
+    assert main([*given, "--tam-stride", "0", "--output", str(tmp_path / "b")]) == 2
+    assert "tam_stride 0: moments 'auto' need scores" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_folder_without_network_is_named(root, tmp_path, capsys):
