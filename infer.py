@@ -49,7 +49,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--checkpoint",
         metavar="FOLDER",
         default=str(DEFAULT_CHECKPOINT),
-        help="folder of a trained network (default: checkpoints/tgl-tiny, beside this file)",
+        help="folder or hub id of a trained network (default: checkpoints/tgl-tiny, beside this "
+        "file)",
     )
     parser.add_argument(
         "--output", metavar="FOLDER", help="where the results go (default: outputs/<video name>)"
@@ -80,7 +81,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
     part = parser.add_argument_group("part of the video")
     part.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: 0)")
-    part.add_argument("--end", type=int, metavar="N", help="stop before this frame (default: last)")
+    part.add_argument("--end", type=int, metavar="N", help="stop before this frame (default: none)")
     part.add_argument(
         "--stride", type=int, default=1, metavar="N", help="every N-th frame (default: 1, all)"
     )

@@ -107,6 +107,21 @@ def test_epochs_become_steps(mevis):
         training_clips(TrainConfig(), ClipOptions())
 
 
+def test_data_sets_in_folders_of_their_own(mevis, tmp_path):
+    write_motion(["--output", str(tmp_path), "--split", "train", "--videos", "1", "--seed", "2",
+                  "--level", "easy"])
+
+    def expressions(dataset, root):
+        config = TrainConfig(dataset=dataset, root=root, valid_split="")
+        return training_clips(config, ClipOptions(size=64))[0].num_expressions
+
+    first, second = expressions("mevis", str(mevis)), expressions("motion", str(tmp_path))
+    assert expressions("mevis, motion", f"{mevis}, {tmp_path}") == first + second
+    assert expressions("mevis,motion", str(mevis)) == 2 * first
+    with pytest.raises(InputError, match="3 folders for 2 data sets"):
+        expressions("mevis,motion", "a,b,c")
+
+
 @pytest.mark.parametrize("path", sorted((PRESETS / "accelerate").glob("*.yaml")),
                          ids=lambda path: path.stem)
 def test_accelerate_reads_the_shipped_configurations(path):

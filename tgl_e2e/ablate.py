@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.tables import check_same, evaluate, folder_name
+from tgl_e2e.tables import evaluate_once, folder_name
 
 TRAIN = Path(__file__).parent.parent / "train.py"
 
@@ -82,8 +82,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help=f"of {', '.join(RUNS)} (default: all)")  # fmt: skip
     add("--output", required=True, type=Path, metavar="DIR")
     add("--launch", default="", metavar="OPTIONS",
-        help="options of `accelerate launch`, such as '--num_processes 4' or '--cpu' (default: as "
-        "accelerate is configured)")  # fmt: skip
+        help="options of `accelerate launch`: --launch='--num_processes 4', --launch=--cpu "
+        "(default: as accelerate is configured)")  # fmt: skip
     add("--dataset", required=True, choices=DATASETS, help="what the networks are evaluated on")
     add("--root", required=True, metavar="DIR", help="its folder")
     add("--splits", nargs="+", default=["valid_u"], metavar="SPLIT", help="default: valid_u")
@@ -104,14 +104,10 @@ def run(args: argparse.Namespace, name: str, seed: int) -> int:
         return status
     for split in args.splits:
         for moments in args.moments:
-            output = folder / split / folder_name(moments)
-            if (output / "metrics.json").exists():
-                check_same(output, args.dataset, split, moments)
-                continue
-            status = evaluate(
+            status = evaluate_once(
+                folder / split / folder_name(moments),
                 ["--checkpoint", str(network), "--dataset", args.dataset, "--root", args.root,
-                 "--split", split, "--moments", moments, "--output", str(output),
-                 "--device", args.device, "--no-masks", "--resume"], processes=1,
+                 "--split", split, "--moments", moments, "--device", args.device, "--no-masks"],
             )  # fmt: skip
             if status != 0:
                 return status

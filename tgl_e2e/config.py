@@ -230,7 +230,8 @@ def preset_names() -> list[str]:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """The whole preset file: ``model`` (TGLConfig) and ``train`` (train.py's values)."""
+    """The whole preset file: ``model`` (TGLConfig), ``train`` (values of train.py's stages) and
+    ``recipe`` (which stages, in which order)."""
     path = PRESETS / f"{name}.yaml"
     if not path.is_file():
         raise InputError(f"unknown preset {name!r}; choose from {', '.join(preset_names())}")

@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.modes import check_moments, default_moments, moments_source
+from tgl_e2e.evaluation.modes import (
+    check_moments,
+    default_moments,
+    default_split,
+    moments_source,
+)
 from tgl_e2e.evaluation.processes import Processes, process_index, share_out, work_of
 
 if TYPE_CHECKING:
@@ -71,7 +76,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--checkpoint", required=True, metavar="DIR", help="folder (or hub id) of the network")
     add("--dataset", required=True, choices=DATASETS, help="layout of the data set")
     add("--root", required=True, type=Path, metavar="DIR", help="folder that holds the splits")
-    add("--split", default="valid_u", help="which split (default: %(default)s)")
+    add("--split", help="which split (default: valid_u; valid of ref-youtube-vos and ref-davis, "
+        "val of refcoco)")  # fmt: skip
     add(
         "--moments",
         help="where the relevant frames come from: auto (the network), oracle (the data set), all, "
@@ -99,6 +105,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     args = parser.parse_args(arguments)
     if args.submission is not None and args.no_masks:
         parser.error("--submission needs the masks: leave --no-masks out")
+    args.split = args.split or default_split(args.dataset)
     args.moments = args.moments or default_moments(args.dataset)
     return args
 

@@ -79,8 +79,8 @@ class VideoSegmenter:
         """Masks of each sentence in every frame.
 
         Args:
-            video: path of a file or of a folder of frames, (T, H, W, 3) uint8 array, or a
-                VideoSource.
+            video: path of a file or of a folder of frames, (T, H, W, 3) uint8 array or tensor,
+                sequence of arrays or PIL images, or a VideoSource.
             texts: N sentences.
             moments: ``auto``, ``all``, ``top-k:4``, intervals, a JSON file of intervals, or
                 ``FILE+top-k:4``; see :mod:`tgl_e2e.moments`.

@@ -11,6 +11,7 @@ ablations (see `tgl_e2e.ablate`) fill Tables 2 and 3, several seeds become mean 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.collect import find_runs, read_run, tell
 from tgl_e2e.evaluation.paper import TABLES, TOP_K
 
+# Arguments of tgl_e2e.evaluate that its scores depend on, beside the network.
+DECISIVE = ("dataset", "root", "split", "moments", "threshold", "always_target", "tam_stride",
+            "max_videos")  # fmt: skip
 MODES = (
     "auto", "oracle", "all", *(f"top-k:{k}" for k in TOP_K),
     *(f"oracle+top-k:{k}" for k in TOP_K),
@@ -85,21 +89,24 @@ def run_modes(args: argparse.Namespace) -> int:
         options.append("--always-target")
     for split in args.splits:
         for moments in args.moments:
-            output = args.output / split / folder_name(moments)
-            if (output / "metrics.json").exists():
-                check_same(output, args.dataset, split, moments)
-                continue
-            status = evaluate(
-                [*options, "--split", split, "--moments", moments, "--output", str(output),
-                 "--resume"], args.processes,
-            )  # fmt: skip
+            status = evaluate_once(args.output / split / folder_name(moments),
+                                   [*options, "--split", split, "--moments", moments],
+                                   args.processes)  # fmt: skip
             if status != 0:
                 return status
     return 0
 
 
-def evaluate(options: Sequence[str], processes: int) -> int:
-    """Runs tgl_e2e.evaluate with some options; returns its exit status."""
+def evaluate_once(output: Path, options: Sequence[str], processes: int = 1) -> int:
+    """Runs tgl_e2e.evaluate with some options, unless that was done; returns its exit status.
+
+    Raises:
+        InputError: the folder holds another evaluation.
+    """
+    if (output / "metrics.json").exists():
+        check_same(output, options)
+        return 0
+    options = [*options, "--output", str(output), "--resume"]
     if processes == 1:
         from tgl_e2e.evaluate import main as evaluate_here
 
@@ -115,12 +122,22 @@ def folder_name(moments: str) -> str:
     return Path(moments).name.replace("+", "-").replace(":", "")
 
 
-def check_same(output: Path, dataset: str, split: str, moments: str) -> None:
+def check_same(output: Path, options: Sequence[str]) -> None:
     """InputError if a finished evaluation is not the one that is asked for."""
-    run = read_run(output / "metrics.json")
-    if (run.dataset, run.split, run.moments) != (dataset, split, moments):
-        raise InputError(f"{output}: holds an evaluation of {run.dataset} {run.split}, moments "
-                         f"{run.moments}; give another --output")  # fmt: skip
+    from tgl_e2e.evaluate import fingerprint, parse_arguments
+
+    path = output / "metrics.json"
+    read_run(path)  # of this version
+    before = json.loads(path.read_text(encoding="utf-8"))["config"]
+    asked = vars(parse_arguments([*options, "--output", str(output)]))
+    differing = [name for name in DECISIVE if name in before["arguments"]
+                 and before["arguments"][name] != (
+                     str(asked[name]) if isinstance(asked[name], Path) else asked[name])]
+    if before["checkpoint_sha256"] != fingerprint(asked["checkpoint"]):
+        differing.insert(0, "checkpoint")
+    if differing:
+        raise InputError(f"{output}: holds an evaluation with another {differing[0]}; give another "
+                         "--output, or remove that folder to evaluate again")
 
 
 if __name__ == "__main__":

@@ -24,15 +24,16 @@ class TrainConfig:
 
     dataset: str = _value("motion", "motion, mevis, ref-youtube-vos, ref-davis, refcoco, "
                           "refcoco+, refcocog; several joined by commas")
-    root: str = _value("", "folder of the data set; empty: motion is rendered on the fly")
-    split: str = _value("train", "split to train on")
+    root: str = _value("", "folder of the data set; of several one for all, or one each, joined by "
+                       "commas; empty: motion is rendered on the fly")
+    split: str = _value("train", "split to train on, of every data set")
     valid_split: str = _value("valid_u", "split to validate on; empty: no validation")
     steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
     epochs: float = _value(1.0, "passes over the expressions, where steps is 0")
     batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
     accumulation: int = _value(1, "backward passes per optimizer step")
-    num_frames: int = _value(8, "T, frames of a clip; 1 in the image stage")
-    static: bool = _value(False, "scenes in which nothing moves (image stage)")
+    num_frames: int = _value(8, "T, frames of a clip; 1 in the stages dense and image")
+    static: bool = _value(False, "scenes in which nothing moves (stages of single frames)")
     lr: float = _value(1e-4, "learning rate after warm-up")
     schedule: str = _value("cosine", "after warm-up: cosine (to 2 %), linear (to 0) or constant")
     warmup: int = _value(100, "steps of linear warm-up")

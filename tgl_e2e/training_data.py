@@ -60,5 +60,12 @@ def _recorded(
     names = [name.strip() for name in config.dataset.split(",")]
     if not config.root and set(names) <= set(DATASETS):
         raise InputError(f"dataset={config.dataset} needs root=FOLDER, where it lies")
-    datasets = [read_dataset(name, Path(config.root), split) for name in names]
+    roots = [root.strip() for root in config.root.split(",")] if len(names) > 1 else [config.root]
+    if len(roots) == 1:
+        roots *= len(names)
+    elif len(roots) != len(names):
+        raise InputError(f"root={config.root}: {len(roots)} folders for {len(names)} data sets; "
+                         "give one for all, or one each")
+    datasets = [read_dataset(name, Path(root), split)
+                for name, root in zip(names, roots, strict=True)]
     return RecordedClips(datasets, options, length, seed)

@@ -19,6 +19,7 @@ from tgl_e2e.evaluation.modes import moments_source
 from tgl_e2e.metrics import region_similarity
 from tgl_e2e.moments import check_inside, inside
 from tgl_e2e.results import Segmentation, encode_mask
+from tgl_e2e.tables import main as tables
 
 VIDEOS = 3
 
@@ -225,6 +226,11 @@ def test_senseless_options_are_refused_by_the_parser(capsys):
     needed = ["--checkpoint", "c", "--dataset", "motion", "--root", "r", "--output", "o"]
     assert parse_arguments(needed).moments == "auto"
     assert parse_arguments([*needed, "--dataset", "refcoco"]).moments == "all"
+    splits = {"motion": "valid_u", "mevis": "valid_u", "ref-youtube-vos": "valid",
+              "ref-davis": "valid", "refcocog": "val"}
+    for dataset, split in splits.items():
+        assert parse_arguments([*needed, "--dataset", dataset]).split == split
+        assert parse_arguments([*needed, "--dataset", dataset, "--split", "x"]).split == "x"
     for wrong in (["--threshold", "2"], ["--max-videos", "0"], ["--dataset", "other"],
                   ["--no-masks", "--submission", "s.zip"]):
         with pytest.raises(SystemExit) as caught:
@@ -314,6 +320,27 @@ def test_relevance_at_a_stride(short, checkpoint, tmp_path, capsys):
     assert main([*given, "--tam-stride", "0", "--output", str(tmp_path / "b")]) == 2
     assert "tam_stride 0: moments 'auto' need scores" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_tables_evaluate_once_and_refuse_another_evaluation(short, checkpoint, tmp_path, capsys):
+    def run_tables(*more, network=checkpoint):
+        return tables(["run", "--checkpoint", str(network), "--dataset", "mevis", "--root",
+                       str(short), "--splits", "valid_u", "--moments", "auto", "--output",
+                       str(tmp_path / "out"), *more])
+
+    assert run_tables() == 0
+    result = tmp_path / "out" / "valid_u" / "auto" / "metrics.json"
+    written = result.stat().st_mtime_ns
+    assert run_tables() == 0 and result.stat().st_mtime_ns == written
+    capsys.readouterr()
+    torch.manual_seed(1)
+    TGL(TGLConfig.from_preset("tiny"), pretrained=False).save_pretrained(tmp_path / "other")
+    assert run_tables(network=tmp_path / "other") == 2
+    assert "another checkpoint" in capsys.readouterr().err
+    assert run_tables("--always-target") == 2
+    assert "another always_target" in capsys.readouterr().err
+    assert run_tables("--max-videos", "1") == 2
+    assert result.stat().st_mtime_ns == written
 
 
 def test_a_folder_without_network_is_named(root, tmp_path, capsys):

@@ -21,6 +21,13 @@ def default_moments(dataset: str) -> str:
     return "all" if dataset.startswith("refcoco") else "auto"
 
 
+def default_split(dataset: str) -> str:
+    """The split that papers evaluate a data set on without its server; Ref-YouTube-VOS has none."""
+    if dataset.startswith("refcoco"):
+        return "val"
+    return "valid" if dataset in ("ref-youtube-vos", "ref-davis") else "valid_u"
+
+
 def moments_source(text: str) -> Callable[[VideoRecord], MomentsSpec]:
     """What `--moments` means, as a function of the video; InputError for anything unknown."""
     match = re.fullmatch(r"oracle(?:\+top-k:([1-9][0-9]*))?", text)

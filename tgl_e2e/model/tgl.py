@@ -130,7 +130,7 @@ class TGL(nn.Module):
     # --- what is trained -------------------------------------------------------------------
 
     def set_stage(self, stage: str) -> None:
-        """``image`` or ``video``: parameters outside the stage's trained set are frozen."""
+        """``dense``, ``image``, ``align`` or ``video``: what the stage does not train is frozen."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(is_trained(name, stage, self.config.freeze_bases))
 
