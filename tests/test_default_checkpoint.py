@@ -13,7 +13,7 @@ from tgl_e2e.metrics import region_similarity
 from tgl_e2e.train_config import TrainConfig
 
 FOLDER = Path(__file__).parent.parent / "checkpoints" / "tgl-tiny"
-SEED = 100013  # of sample.mp4, see the card
+SEED = 100027  # of sample.mp4, see the card
 
 
 def test_files_are_small_and_complete():
@@ -50,6 +50,6 @@ def test_it_finds_and_follows_the_object_of_the_sample():
     masks = np.stack([found.mask(i) for i in range(found.num_frames)])
     assert scene.relevant(expression)[found.relevance.argmax()]
     assert region_similarity(masks, truth).mean() > 0.75
-    # What does not move to the left stays out.
+    # What does not go upwards stays out.
     others = (ids > 0) & ~truth
     assert (masks & others).sum() < 0.05 * truth.sum()
