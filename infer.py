@@ -81,7 +81,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
     part = parser.add_argument_group("part of the video")
     part.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: 0)")
-    part.add_argument("--end", type=int, metavar="N", help="stop before this frame (default: none)")
+    part.add_argument(
+        "--end", type=int, metavar="N", help="stop before this frame (default: to the end)"
+    )
     part.add_argument(
         "--stride", type=int, default=1, metavar="N", help="every N-th frame (default: 1, all)"
     )

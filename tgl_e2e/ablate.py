@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.tables import evaluate_once, folder_name
+from tgl_e2e.tables import evaluate_modes
 
 TRAIN = Path(__file__).parent.parent / "train.py"
 
@@ -102,16 +102,12 @@ def run(args: argparse.Namespace, name: str, seed: int) -> int:
     status = train(args, name, seed, network)
     if status != 0:
         return status
-    for split in args.splits:
-        for moments in args.moments:
-            status = evaluate_once(
-                folder / split / folder_name(moments),
-                ["--checkpoint", str(network), "--dataset", args.dataset, "--root", args.root,
-                 "--split", split, "--moments", moments, "--device", args.device, "--no-masks"],
-            )  # fmt: skip
-            if status != 0:
-                return status
-    return 0
+    return evaluate_modes(
+        folder,
+        ["--checkpoint", str(network), "--dataset", args.dataset, "--root", args.root,
+         "--device", args.device, "--no-masks"],
+        args.splits, args.moments,
+    )  # fmt: skip
 
 
 def train(args: argparse.Namespace, name: str, seed: int, network: Path) -> int:

@@ -159,18 +159,8 @@ class Evaluation:
 
     def _identity(self) -> dict[str, Any]:
         """What results depend on."""
-        args = self.args
-        return {
-            "checkpoint": self.checkpoint,
-            "dataset": args.dataset,
-            "root": str(args.root.resolve()),
-            "split": args.split,
-            "moments": args.moments,
-            "threshold": args.threshold,
-            "always_target": args.always_target,
-            "tam_stride": args.tam_stride,
-            "masks": not args.no_masks,
-        }
+        return {**decisive(vars(self.args)), "checkpoint": self.checkpoint,
+                "masks": not self.args.no_masks}
 
     def run(self) -> None:
         """Segments this process's share; the main process then writes the report."""
@@ -276,6 +266,14 @@ def segment_videos(
 
 
 # What the numbers come from
+
+
+def decisive(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the command's arguments that the result of a video depends on, beside the network;
+    from a parsed command line, or from what metrics.json has of one."""
+    names = ("dataset", "split", "moments", "threshold", "always_target", "tam_stride")
+    return {"root": str(Path(arguments["root"]).resolve()),
+            **{name: arguments[name] for name in names if name in arguments}}
 
 
 def fingerprint(checkpoint: str) -> str:

@@ -11,7 +11,6 @@ ablations (see `tgl_e2e.ablate`) fill Tables 2 and 3, several seeds become mean 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,9 +20,6 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.collect import find_runs, read_run, tell
 from tgl_e2e.evaluation.paper import TABLES, TOP_K
 
-# Arguments of tgl_e2e.evaluate that its scores depend on, beside the network.
-DECISIVE = ("dataset", "root", "split", "moments", "threshold", "always_target", "tam_stride",
-            "max_videos")  # fmt: skip
 MODES = (
     "auto", "oracle", "all", *(f"top-k:{k}" for k in TOP_K),
     *(f"oracle+top-k:{k}" for k in TOP_K),
@@ -87,26 +83,34 @@ def run_modes(args: argparse.Namespace) -> int:
         options += ["--max-videos", str(args.max_videos)]
     if args.always_target:
         options.append("--always-target")
-    for split in args.splits:
-        for moments in args.moments:
-            status = evaluate_once(args.output / split / folder_name(moments),
-                                   [*options, "--split", split, "--moments", moments],
-                                   args.processes)  # fmt: skip
+    return evaluate_modes(args.output, options, args.splits, args.moments, args.processes)
+
+
+def evaluate_modes(
+    folder: Path, options: Sequence[str], splits: Sequence[str], modes: Sequence[str],
+    processes: int = 1,
+) -> int:
+    """Evaluates into FOLDER/SPLIT/MODE what is not there yet; the exit status of the first that
+    fails, else 0.
+
+    Raises:
+        InputError: one of these folders holds another evaluation.
+    """
+    for split in splits:
+        for moments in modes:
+            output = folder / split / folder_name(moments)
+            asked = [*options, "--split", split, "--moments", moments, "--output", str(output)]
+            if (output / "metrics.json").exists():
+                check_same(output, asked)
+                continue
+            status = evaluate([*asked, "--resume"], processes)
             if status != 0:
                 return status
     return 0
 
 
-def evaluate_once(output: Path, options: Sequence[str], processes: int = 1) -> int:
-    """Runs tgl_e2e.evaluate with some options, unless that was done; returns its exit status.
-
-    Raises:
-        InputError: the folder holds another evaluation.
-    """
-    if (output / "metrics.json").exists():
-        check_same(output, options)
-        return 0
-    options = [*options, "--output", str(output), "--resume"]
+def evaluate(options: Sequence[str], processes: int) -> int:
+    """Runs tgl_e2e.evaluate with some options; returns its exit status."""
     if processes == 1:
         from tgl_e2e.evaluate import main as evaluate_here
 
@@ -124,20 +128,19 @@ def folder_name(moments: str) -> str:
 
 def check_same(output: Path, options: Sequence[str]) -> None:
     """InputError if a finished evaluation is not the one that is asked for."""
-    from tgl_e2e.evaluate import fingerprint, parse_arguments
+    from tgl_e2e.evaluate import decisive, fingerprint, parse_arguments
 
-    path = output / "metrics.json"
-    read_run(path)  # of this version
-    before = json.loads(path.read_text(encoding="utf-8"))["config"]
-    asked = vars(parse_arguments([*options, "--output", str(output)]))
-    differing = [name for name in DECISIVE if name in before["arguments"]
-                 and before["arguments"][name] != (
-                     str(asked[name]) if isinstance(asked[name], Path) else asked[name])]
-    if before["checkpoint_sha256"] != fingerprint(asked["checkpoint"]):
-        differing.insert(0, "checkpoint")
-    if differing:
-        raise InputError(f"{output}: holds an evaluation with another {differing[0]}; give another "
-                         "--output, or remove that folder to evaluate again")
+    asked = vars(parse_arguments(options))
+    config = read_run(output / "metrics.json").config
+    done = config["arguments"]
+    before = {"checkpoint": config["checkpoint_sha256"], **decisive(done),
+              "max_videos": done["max_videos"]}
+    now = {"checkpoint": fingerprint(asked["checkpoint"]), **decisive(asked),
+           "max_videos": asked["max_videos"]}
+    for name, value in before.items():
+        if now[name] != value:
+            raise InputError(f"{output}: holds an evaluation with another {name}; give another "
+                             "--output, or remove that folder to evaluate again")
 
 
 if __name__ == "__main__":

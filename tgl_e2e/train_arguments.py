@@ -88,7 +88,6 @@ def legs(arguments: argparse.Namespace) -> list[Leg]:
     if not recipe:
         raise InputError(f"preset {arguments.config!r} has no recipe; give --stage")
     asked = {value.partition("=")[0].removeprefix("model.") for value in arguments.values}
-    changed: dict[str, Any] = {}
     found: list[Leg] = []
     init = arguments.init
     for number, part in enumerate(recipe, start=1):
@@ -97,11 +96,11 @@ def legs(arguments: argparse.Namespace) -> list[Leg]:
         if number < len(recipe):
             output = output / EARLIER_STAGES / name
         leg = resolve(arguments, part["stage"], part.get("values", {}), init, output)
-        if not asked & part.get("model", {}).keys():
-            changed |= part.get("model", {})
-        # The folder of the stage before may not be there yet: its configuration is the first's.
-        first = found[0].model if found else leg.model
-        leg = replace(leg, model=first.with_values(**changed))
+        if found:  # the folder of the stage before may not be there yet: its network is
+            leg = replace(leg, model=found[-1].model)
+        changes = part.get("model", {})
+        if not asked & changes.keys():
+            leg = replace(leg, model=leg.model.with_values(**changes))
         found.append(leg)
         init = output
     return found

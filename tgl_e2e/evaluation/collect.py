@@ -19,6 +19,7 @@ class Run:
     """One metrics.json: what was evaluated, and its scores in percent.
 
     switches: what the network has, see `paper.SWITCHES`. parameters: total and tam.
+    config: what the numbers come from, as the file has it.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Run:
     seed: int | None
     parameters: dict[str, int]
     scores: dict[str, float | None]
+    config: dict[str, Any]
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
@@ -64,7 +66,7 @@ def read_run(path: Path) -> Run:
             levels[0] if len(levels) == 1 else None,
             config["model"]["name"], config["arguments"]["moments"],
             switches_of(config["model"], training), training.get("seed"),
-            content["parameters"], scores,
+            content["parameters"], scores, config,
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: not of this version of tgl_e2e.evaluate; "
