@@ -12,6 +12,7 @@ from .scene import Background, Scene, SceneObject
 from .shapes import outline, pattern
 
 SUPERSAMPLE = 8  # Pillow's outlines lie on whole samples: with 4, motion of small things jerks
+LARGE = 0.3  # of the frame's height: the radius of a leaf that no object is as large as
 SHADE = 0.5  # of an object's colour: stripes, dots and details
 
 
@@ -145,11 +146,13 @@ def _texture(background: Background, height: int, width: int) -> np.ndarray:
 def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Dead leaves (H, W, 3): pieces of all sizes that cover one another, whose statistics are those
     of photographs (Lee, Mumford and Huang, 2001); shaded and a little out of focus."""
-    palette = rng.integers(0, 256, (rng.integers(3, 8), 1, 3)).astype(np.float32)
-    grey = palette.mean(axis=-1, keepdims=True)
-    # Less colourful than any object, and darker than the white ones.
-    palette = (grey + (palette - grey) * rng.uniform(0.1, 0.5)) * 0.7
-    picture = Image.new("RGB", (width, height), tuple(palette[0, 0].astype(int).tolist()))
+    drawn = rng.integers(0, 256, (rng.integers(3, 8), 3)).astype(np.float32)
+    grey = drawn.mean(axis=-1, keepdims=True)
+    # Pieces as small as objects are less colourful than any of them, and darker than white ones;
+    # larger ones and what lies behind may be as bright as a wall or a shirt in a photograph.
+    small = (grey + (drawn - grey) * rng.uniform(0.1, 0.5)) * 0.7
+    large = (grey + (drawn - grey) * rng.uniform(0.1, 0.9)) * rng.uniform(0.6, 1.0)
+    picture = Image.new("RGB", (width, height), tuple(large[0].astype(int).tolist()))
     draw = ImageDraw.Draw(picture)
     for _ in range(int(rng.integers(15, 80))):
         radius = min(height, width) * 0.03 / (1 - rng.random() * 0.97) ** 0.7  # a power law
@@ -158,7 +161,8 @@ def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         reach = radius * rng.uniform(0.4, 1.2, corners)
         points = np.stack([np.cos(turn), np.sin(turn)], axis=1) * reach[:, None]
         points = points * rng.uniform(0.4, 1.6, 2) + rng.uniform((0, 0), (width, height))
-        colour = palette[rng.integers(len(palette)), 0] + rng.normal(0, 12, 3)
+        palette = large if radius > LARGE * min(height, width) else small
+        colour = palette[rng.integers(len(palette))] + rng.normal(0, 12, 3)
         draw.polygon(points.ravel().tolist(), fill=tuple(colour.clip(0, 255).astype(int).tolist()))
     if rng.random() < 0.7:
         blur = rng.uniform(0.003, 0.02) * min(height, width)
