@@ -139,7 +139,9 @@ def test_frames_without_the_object_are_remembered_or_not(video, monkeypatch, pre
     inside = [*range(31, 41), 61, 62]
     assert remembered == [t for t in inside if t % 3 == 0 or not present_only]
     shown = masks(found).any(axis=(1, 2))
-    assert shown.tolist() == [t not in inside or t % 3 == 0 for t in range(75)]
+    # Those that are not remembered are M- after all; the others stay as language left them: empty.
+    assert shown.tolist() == [
+        present_only or t not in inside or t % 3 == 0 for t in range(75)]
     # With nothing to remember there is nothing to carry, unless a target is promised.
     for promised in (False, True):
         segmenter = VideoSegmenter(model, always_target=promised)
@@ -151,6 +153,59 @@ def test_frames_without_the_object_are_remembered_or_not(video, monkeypatch, pre
     for text, shown in zip(TEXTS, together, strict=True):
         alone = VideoSegmenter(model).segment(video, [text], moments=given[text])[0]
         assert (masks(shown) == masks(alone)).mean() > 0.9999
+
+
+@pytest.mark.parametrize("near", [1, 4])
+def test_memory_begins_where_the_network_is_most_certain(video, monkeypatch, near):
+    plain = build()
+    threshold = threshold_between(plain, video, TEXTS)
+    scores = np.sort(VideoSegmenter(plain).segment(video, TEXTS[:1])[0].relevance)
+    share = 0.99999 * float(scores[-near] / scores[-1])
+    model = build(**{"memory.anchor": share})
+    written, write = [], MemoryBank.write
+    monkeypatch.setattr(MemoryBank, "write", lambda bank, entry: (
+        written.append((bank, entry.frames.item())), write(bank, entry)))
+    found = VideoSegmenter(model, threshold=threshold).segment(video, TEXTS[:1])[0]
+    relevant = np.flatnonzero(found.relevance >= threshold).tolist()
+    highest = found.relevance.max()
+    anchor = next(t for t in relevant if found.relevance[t] >= share * highest)
+    assert relevant[0] < anchor, "the video asks the question"
+    after, before = [t for t in relevant if t >= anchor], [t for t in relevant if t < anchor]
+    # What an earlier block had begun with is forgotten, and comes again in the second reading.
+    assert [t for _, t in written][-len(relevant):] == [*after, *before]
+    assert masks(found).any(axis=(1, 2)).all()
+    # Sentences side by side, whose anchors differ: as alone.
+    segmenter = VideoSegmenter(model, threshold=threshold)
+    for text, shown in zip(TEXTS, segmenter.segment(video, TEXTS), strict=True):
+        alone = segmenter.segment(video, [text])[0]
+        assert (masks(shown) == masks(alone)).mean() > 0.9999
+    # Moments from outside are trusted, and a stream cannot wait.
+    for moments in ("all", "top-k:5", [(31, 40), (61, 62)]):
+        one, other = (VideoSegmenter(m).segment(video, TEXTS[:1], moments=moments)[0]
+                      for m in (model, plain))
+        assert one.rle == other.rle
+    streamed, usual = (list(VideoSegmenter(m, threshold=threshold).stream(video, TEXTS))
+                       for m in (model, plain))
+    assert all((a.masks == b.masks).all() for a, b in zip(streamed, usual, strict=True))
+
+
+def test_where_the_most_certain_frame_shows_nothing_another_begins(video, monkeypatch):
+    model = build(**{"memory.anchor": 1.0, "memory.present_only": True})
+    threshold = threshold_between(model, video, TEXTS)
+    scores = VideoSegmenter(model).segment(video, TEXTS[:1])[0].relevance
+    relevant = np.flatnonzero(scores >= threshold)
+    assert scores[relevant].argmax() < (relevant < 32).sum(), "the video asks the question"
+
+    def segment(features, numbers, memories, prompts):
+        found = plain(features, numbers, memories, prompts)
+        if prompts is not None:
+            found.presence[:] = torch.where(numbers < 32, -9.0, 9.0)  # in later blocks alone
+        return found
+
+    plain = model.segment
+    monkeypatch.setattr(model, "segment", segment)
+    found = VideoSegmenter(model, threshold=threshold).segment(video, TEXTS[:1])[0]
+    assert masks(found).any(axis=(1, 2)).all()
 
 
 def test_top_k_and_hybrid(model, video):

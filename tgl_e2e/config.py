@@ -118,8 +118,15 @@ class MemoryConfig:
     )
     present_only: bool = field(
         default=False,
-        metadata={"help": "inference: a frame in which no object was found is not remembered "
-                          "(never with bank 'all' or where a target is promised)"},
+        metadata={"help": "inference: an M+ frame in which no object was found is not remembered "
+                          "and takes the path of M- frames (never with bank 'all' or where a "
+                          "target is promised)"},
+    )
+    anchor: float = field(
+        default=0.0,
+        metadata={"help": "inference with the network's own M+: memory begins at the first frame "
+                          "whose relevance is at least this share of the video's highest, and "
+                          "earlier frames come after it; 0: at the first M+ frame"},
     )
     mfe: bool = field(
         default=True,
@@ -175,6 +182,8 @@ class TGLConfig:
                              "stride of the trunk's last stage")
         if self.memory.bank not in ("relevant", "all"):
             raise InputError(f"memory.bank is {self.memory.bank!r}; use 'relevant' or 'all'")
+        if not 0 <= self.memory.anchor <= 1:
+            raise InputError(f"memory.anchor is {self.memory.anchor}; give a share, from 0 to 1")
         if self.memory.pool not in (1, 2):
             raise InputError(f"memory.pool is {self.memory.pool}; use 1 (as SAM2) or 2")
         if self.tam.pooling not in ("mean", "text"):

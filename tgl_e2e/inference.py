@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tgl_e2e.encoding import BlockEncoder, Chooser, Encoded, no_frame
+from tgl_e2e.encoding import BlockEncoder, Chooser, Encoded
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.memory import Memories, MemoryBank
 from tgl_e2e.model.tgl import TGL
@@ -28,7 +28,9 @@ from tgl_e2e.video import VideoSource
 class BlockResult:
     """numbers: (n,) original frame numbers; index: of the first of them; relevance: (N, n) float32;
     relevant: (N, n) bool, M+; logits: (N, n, h, w) mask logits; waiting: (N, n) bool, frames that
-    came when nothing was remembered of the video, which have no mask yet."""
+    have no mask yet, since nothing was remembered when they came or they are earlier than the
+    anchor; held: (N, n) bool, those of them that language segments; restarted: (N,) bool, memory
+    begins in this block, and all frames before it wait."""
 
     numbers: np.ndarray
     index: int
@@ -36,15 +38,27 @@ class BlockResult:
     relevant: np.ndarray
     logits: Tensor
     waiting: np.ndarray
+    held: np.ndarray
+    restarted: np.ndarray
 
 
 class VideoPass:
-    """One reading of the video for N sentences: the banks, and what is done block by block."""
+    """One reading of the video for N sentences: the banks, and what is done block by block.
+
+    Where M+ is the network's own choice, what is found first should be found where it is most
+    certain, because all later masks follow the memory of it: the anchor is the first M+ frame whose
+    relevance comes near to the highest of the video (``memory.anchor``). M+ frames from the anchor
+    on are segmented in time order; what comes before it waits for a second reading. Where a block
+    brings a relevance to which the anchor no longer comes near, memory begins anew there.
+
+    Args:
+        anchored: whether M+ is such a choice.
+    """
 
     def __init__(
         self, model: TGL, source: VideoSource, texts: Sequence[str],
         frames: tuple[int, int | None, int], batch_frames: int, tam_stride: int, progress: Progress,
-        always_target: bool,
+        always_target: bool, anchored: bool,
     ) -> None:
         self.model = model
         self.memory = model.config.memory
@@ -59,6 +73,10 @@ class VideoPass:
         # The entries of the first block with any: what frames before it are carried from.
         self.first_entries: list[Memories | None] = [None] * len(texts)
         self.keep = max(self.memory.num_memories, self.memory.num_pointers)
+        splits = self.memory.bank != "all" and self.memory.dual_path
+        self.anchor = self.memory.anchor if anchored and splits else 0.0
+        self.highest = np.zeros(len(texts))  # relevance of M+ frames so far
+        self.begun = np.zeros(len(texts))  # relevance of the anchor
         # Where a target is promised, there must be something to carry; and "all" is all.
         self.present_only = (
             self.memory.present_only and self.memory.bank != "all" and not always_target)
@@ -83,9 +101,9 @@ class VideoPass:
         for block in self._read("reading"):
             with self._computing():
                 relevance = self.encoder.relevance(block)
-            count = relevance.shape
-            yield BlockResult(block.numbers[block.first:], block.index, relevance,
-                              np.zeros(count, bool), torch.empty(0), np.zeros(count, bool))
+            none = np.zeros(relevance.shape, bool)
+            yield BlockResult(block.numbers[block.first:], block.index, relevance, none,
+                              torch.empty(0), none, none, none[:, 0])
 
     def blocks(self, stage: str, choose: Chooser) -> Iterator[BlockResult]:
         """Masks and relevance of every block, in order."""
@@ -94,32 +112,27 @@ class VideoPass:
                 result = self._segment_block(block, choose)
             yield result
 
-    def earlier_blocks(self, waiting: np.ndarray) -> Iterator[BlockResult]:
+    def earlier_blocks(self, waiting: np.ndarray, held: np.ndarray) -> Iterator[BlockResult]:
         """Frames before the first remembered one, from a second reading of the file's beginning.
 
         Args:
             waiting: (N, T) bool, the frames that :meth:`blocks` left without a mask.
+            held: (N, T) bool, those of them that language segments.
         """
-        waiting = waiting & np.array([e is not None for e in self.first_entries])[:, None]
+        known = np.array([e is not None for e in self.first_entries])
+        waiting = waiting & (known | held.any(axis=1))[:, None]
         if not waiting.any():
             return
         last = int(np.flatnonzero(waiting.any(axis=0))[-1])
+        self.banks = [MemoryBank(later=entries) for entries in self.first_entries]
         for block in self._read("propagating backwards"):
-            count = len(block)
-            wanted = waiting[:, block.index : block.index + count]
-            texts, positions = np.nonzero(wanted)
-            if len(texts):
+            own = slice(block.index, block.index + len(block))
+            if waiting[:, own].any():
                 with self._computing():
-                    logits = self._new_logits(len(self.banks), count)
-                    if self.memory.mfe:
-                        encoded = Encoded(np.empty(0))
-                        self.encoder.add_plain(block, np.unique(positions), encoded)
-                    else:  # M- frames read F_Adp, of all windows
-                        encoded, _ = self.encoder.encode(block, no_frame)
-                    self._carry(block, encoded, texts, positions, logits, self.first_entries)
+                    logits = self._segment_earlier(block, waiting[:, own], held[:, own])
                 yield BlockResult(block.numbers[block.first:], block.index, np.empty(0),
-                                  np.empty(0), logits, wanted)
-            if block.index + count > last:
+                                  np.empty(0), logits, waiting[:, own], np.empty(0), np.empty(0))
+            if own.stop > last:
                 return
 
     # --- one block -------------------------------------------------------------------------
@@ -128,31 +141,77 @@ class VideoPass:
         logits = self._new_logits(len(self.banks), len(block))
         encoded, relevant = self.encoder.encode(block, choose)
         language = self.encoder.language(relevant)
-        written = np.ones_like(language) if self.memory.bank == "all" else language
-        self._write_in_order(block, encoded, language, written, logits)
+        first, restarted = self._anchors(encoded.relevance, relevant)
+        before = np.arange(len(block)) < first[:, None]
+        held = language & before
+        written = np.ones_like(language) if self.memory.bank == "all" else language & ~before
+        written &= ~self._write_in_order(block, encoded, language, written, logits)
         banks = [bank.read() if len(bank) else None for bank in self.banks]
-        waiting = ~written & np.array([bank is None for bank in banks])[:, None]
-        texts, positions = np.nonzero(~written & ~waiting)
-        self._carry(block, encoded, texts, positions, logits, banks)
+        waiting = ~written & (before | np.array([bank is None for bank in banks])[:, None])
+        self._carry(block, encoded, ~written & ~waiting, logits, banks)
         for n, bank in enumerate(self.banks):
             if self.first_entries[n] is None and banks[n] is not None:
                 self.first_entries[n] = banks[n].entries(slice(0, self.keep)).clone()
+            if banks[n] is None:  # where it was most certain nothing was found: look elsewhere
+                self.highest[n] = 0.0
             bank.prune(self.keep)
         return BlockResult(block.numbers[block.first:], block.index, encoded.relevance, relevant,
-                           logits, waiting)
+                           logits, waiting, held, restarted)
+
+    def _segment_earlier(self, block: Block, waiting: np.ndarray, held: np.ndarray) -> Tensor:
+        """Mask logits (N, n, h, w) of a block's frames that come before what is remembered."""
+        logits = self._new_logits(len(self.banks), len(block))
+        if held.any() or not self.memory.mfe:  # M- frames read F_Adp then, of all windows
+            encoded, _ = self.encoder.encode(block, lambda _, relevance: held)
+        else:
+            encoded = Encoded(np.empty(0))
+        missed = self._write_in_order(block, encoded, held, held, logits)
+        banks = [bank.read() if len(bank) else None for bank in self.banks]
+        known = np.array([bank is not None for bank in banks])[:, None]
+        self._carry(block, encoded, waiting & (~held | missed) & known, logits, banks)
+        for bank in self.banks:
+            bank.prune(self.keep)
+        return logits
+
+    def _anchors(
+        self, relevance: np.ndarray, relevant: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where memory begins in a block: first (N,), of which frame on, the block's length where
+        no frame comes near enough; and restarted (N,) bool, whether what was remembered is
+        forgotten for it."""
+        first, restarted = np.zeros(len(relevant), int), np.zeros(len(relevant), bool)
+        if not self.anchor:
+            return first, restarted
+        chosen = np.where(relevant, relevance, 0.0)
+        self.highest = np.maximum(self.highest, chosen.max(axis=1))
+        near = relevant & (chosen >= self.anchor * self.highest[:, None])
+        for n, bank in enumerate(self.banks):
+            if len(bank) and self.begun[n] >= self.anchor * self.highest[n]:
+                continue
+            first[n] = near[n].argmax() if near[n].any() else relevant.shape[1]
+            if len(bank):
+                restarted[n] = True
+                self.banks[n], self.first_entries[n] = MemoryBank(), None
+        return first, restarted
 
     def _write_in_order(
         self, block: Block, encoded: Encoded, language: np.ndarray, written: np.ndarray,
         logits: Tensor,
-    ) -> None:
+    ) -> np.ndarray:
         """Frames that enter the bank, in time order; sentences whose banks are equally long go
-        together, because memory attention knows no key mask."""
+        together, because memory attention knows no key mask.
+
+        Returns:
+            (N, n) bool, frames taken for M+ in which nothing was found: with ``present_only`` they
+            are not remembered, and M- after all.
+        """
+        missed = np.zeros_like(written)
         queues = [list(np.flatnonzero(row)) for row in written]
         while any(queues):
             groups: dict[int, list[int]] = {}
             for n, queue in enumerate(queues):
                 if queue:
-                    groups.setdefault(min(len(self.banks[n]), self.keep), []).append(n)
+                    groups.setdefault(self.banks[n].count(self.keep), []).append(n)
             for entries, group in groups.items():
                 pairs = [(n, int(queues[n].pop(0))) for n in group]
                 spoken = [bool(language[pair]) for pair in pairs]
@@ -164,7 +223,7 @@ class VideoPass:
                     encoded.prompts[pair] if lit else silent
                     for pair, lit in zip(pairs, spoken, strict=True)])
                 memories = None
-                if entries:  # all earlier than this frame: only the newest can be the nearest
+                if entries:  # of those earlier than this frame only the newest can be the nearest
                     memories = Memories.join([self.banks[n].read(self.keep) for n in group])
                 numbers = self._numbers(block, [at for _, at in pairs])
                 if all(spoken):
@@ -176,17 +235,24 @@ class VideoPass:
                 gated = prediction.gated()
                 seen = (prediction.presence > 0).tolist() if self.present_only else None
                 for row, (n, at) in enumerate(pairs):
-                    if seen is None or seen[row]:
-                        self.banks[n].write(fresh.banks(slice(row, row + 1)).clone())
                     logits[n, at] = gated[row]
+                    if seen is None or seen[row]:
+                        if not len(self.banks[n]):
+                            self.begun[n] = encoded.relevance[n, at]
+                        self.banks[n].write(fresh.banks(slice(row, row + 1)).clone())
+                    else:
+                        missed[n, at] = self.memory.dual_path
+        return missed
 
     def _carry(
-        self, block: Block, encoded: Encoded, texts: np.ndarray, positions: np.ndarray,
-        logits: Tensor, banks: Sequence[Memories | None],
+        self, block: Block, encoded: Encoded, carried: np.ndarray, logits: Tensor,
+        banks: Sequence[Memories | None],
     ) -> None:
-        """M- frames, in batches: they depend on the bank alone, not on one another."""
-        for n in np.unique(texts):
-            mine = positions[texts == n]
+        """M- frames (N, n), in batches: they depend on the bank alone, not on one another."""
+        if self.memory.mfe:  # where language found nothing, F_SAM is not there yet
+            self.encoder.add_plain(block, np.flatnonzero(carried.any(axis=0)), encoded)
+        for n, row in enumerate(carried):
+            mine = np.flatnonzero(row)
             for first in range(0, len(mine), self.batch_frames):
                 chosen = [int(at) for at in mine[first : first + self.batch_frames]]
                 features = FrameFeatures.cat([

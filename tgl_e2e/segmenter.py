@@ -109,7 +109,8 @@ class VideoSegmenter:
         """Yields each frame's masks one block behind, reading the video once.
 
         Frames before the first block with anything to remember come out empty: their masks would
-        need the future.
+        need the future. For the same reason memory begins at the first M+ frame, whatever
+        ``memory.anchor`` says.
 
         Raises:
             InputError: also for ``top-k`` and ``always_target``, which need the whole video first.
@@ -157,7 +158,8 @@ class VideoSegmenter:
     ) -> list[Segmentation]:
         collected = _Collected(source, texts, self.keep_logits)
         if spec.k is None:
-            self._collect(source, texts, frames, self._chooser(spec, intervals), collected)
+            self._collect(source, texts, frames, self._chooser(spec, intervals), collected,
+                          anchored=spec.kind == "auto")
             lost = [n for n in range(len(texts)) if not collected.any_relevant(n)]
             if self.always_target and lost and spec.kind == "auto":
                 self._segment_best(source, texts, frames, lost, ALWAYS_TARGET_FRAMES, None,
@@ -193,17 +195,18 @@ class VideoSegmenter:
 
     def _collect(
         self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int],
-        choose: Chooser, collected: _Collected,
+        choose: Chooser, collected: _Collected, anchored: bool = False,
     ) -> None:
-        run = self._pass(source, texts, frames)
+        run = self._pass(source, texts, frames, anchored)
         behind(collected.add, run.blocks("segmenting", choose))
-        behind(collected.fill, run.earlier_blocks(collected.waiting()))
+        behind(collected.fill, run.earlier_blocks(collected.waiting(), collected.held()))
 
     def _pass(
-        self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int]
+        self, source: VideoSource, texts: Sequence[str], frames: tuple[int, int | None, int],
+        anchored: bool = False,
     ) -> VideoPass:
         return VideoPass(self.model, source, texts, frames, self.batch_frames, self.tam_stride,
-                         self.progress, self.always_target)
+                         self.progress, self.always_target, anchored)
 
     def _chooser(self, spec: MomentsSpec, intervals: list | None) -> Chooser:
         def choose(block: Block, relevance: np.ndarray) -> np.ndarray:
@@ -234,6 +237,7 @@ class _Collected:
         self._relevance: list[np.ndarray] = []
         self._relevant: list[np.ndarray] = []
         self._waiting: list[np.ndarray] = []
+        self._held: list[np.ndarray] = []
         self._rle: list[list[dict]] = [[] for _ in texts]
         self._logits: list[list[np.ndarray]] | None = [[] for _ in texts] if keep_logits else None
 
@@ -241,7 +245,11 @@ class _Collected:
         self._numbers.append(block.numbers)
         self._relevance.append(block.relevance)
         self._relevant.append(block.relevant)
+        for waiting, held, relevant in zip(self._waiting, self._held, self._relevant, strict=False):
+            waiting[block.restarted] = True
+            held[block.restarted] = relevant[block.restarted]
         self._waiting.append(block.waiting)
+        self._held.append(block.held)
 
     def add(self, block: BlockResult) -> None:
         self.add_scores(block)
@@ -276,6 +284,9 @@ class _Collected:
 
     def waiting(self) -> np.ndarray:
         return np.concatenate(self._waiting, axis=1)
+
+    def held(self) -> np.ndarray:
+        return np.concatenate(self._held, axis=1)
 
     def any_relevant(self, n: int) -> bool:
         return any(block[n].any() for block in self._relevant)

@@ -89,26 +89,39 @@ class MemoryBank:
     Entries come in ascending frame order. A frame selects among entries by distance, so once all
     frames up to some point are done, only the newest entries can still be the nearest to a later
     one: :meth:`prune` keeps those, and the bank stays bounded however long the video is.
+
+    Args:
+        later: entries of frames that come after all that will be written (N = 1), which a first
+            reading has left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, later: Memories | None = None) -> None:
         self._entries: list[Memories] = []
+        self._later = later
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self.count()
+
+    def count(self, newest: int | None = None) -> int:
+        """How many entries :meth:`read` gives."""
+        written = len(self._entries) if newest is None else min(newest, len(self._entries))
+        return written + (0 if self._later is None else len(self._later))
 
     def write(self, entry: Memories) -> None:
         """entry: N = 1, E = 1, later than all before."""
         assert entry.frames.shape == (1, 1)
-        assert not self._entries or entry.frames.item() > self._entries[-1].frames.item()
+        frame = entry.frames.item()
+        assert not self._entries or frame > self._entries[-1].frames.item()
+        assert self._later is None or frame < self._later.frames[0, 0].item()
         self._entries.append(entry)
 
     def read(self, newest: int | None = None) -> Memories:
-        """All entries, or the newest ones; N = 1."""
-        return Memories.stack(self._entries if newest is None else self._entries[-newest:])
+        """All entries, or of the written ones only the newest; N = 1."""
+        entries = self._entries if newest is None else self._entries[-newest:]
+        return Memories.stack([*entries, *([] if self._later is None else [self._later])])
 
     def prune(self, keep: int) -> None:
-        """Forgets all but the ``keep`` newest entries.
+        """Forgets all but the ``keep`` newest of the entries written.
 
         Safe once no frame before the newest entry waits: for any later frame t, entries that are
         all earlier than t are nearer the newer they are.
