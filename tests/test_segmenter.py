@@ -157,7 +157,7 @@ def test_frames_without_the_object_are_remembered_or_not(video, monkeypatch, pre
 
 @pytest.mark.parametrize("near", [1, 4])
 def test_memory_begins_where_the_network_is_most_certain(video, monkeypatch, near):
-    plain = build()
+    plain = build(**{"memory.anchor": 0.0})
     threshold = threshold_between(plain, video, TEXTS)
     scores = np.sort(VideoSegmenter(plain).segment(video, TEXTS[:1])[0].relevance)
     share = 0.99999 * float(scores[-near] / scores[-1])

@@ -50,6 +50,26 @@ def test_a_run_is_exported_with_its_record(dense, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_run_is_averaged_with_the_network_it_began_with(dense, tmp_path, capsys):
+    other = tmp_path / "other"
+    changed = TGL.from_pretrained(dense)
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.add_(1.0)
+    changed.save_pretrained(other)
+    out = tmp_path / "out"
+    assert export([str(dense), str(out), "--average", str(other), "--float32"]) == 0
+    mean, whole = (dict(TGL.from_pretrained(f).named_parameters()) for f in (out, dense))
+    assert all(torch.allclose(mean[name], value + 0.5) for name, value in whole.items())
+    assert json.loads((out / "training.json").read_text())["1-dense"]["averaged_with"] == str(other)
+    capsys.readouterr()
+    TGL(changed.config.with_values(**{"tam.dim": 64}), pretrained=False).save_pretrained(other)
+    assert export([str(dense), str(tmp_path / "none"), "--average", str(other)]) == 2
+    error = capsys.readouterr().err
+    assert "--average: a network of other parts" in error and error.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
 def moved(before: Path, after: Path) -> set[str]:
     old, new = TGL.from_pretrained(before).state_dict(), TGL.from_pretrained(after).state_dict()
     return {name for name in old if not torch.equal(old[name], new[name])}

@@ -5,6 +5,10 @@
 The output folder holds the network in half precision (``--float32`` as it is), its tokenizer, and
 training.json: for every stage its resolved values, hours, first losses and validations.
 ``train.py`` with these values on the same kind of device repeats these losses.
+
+A stage that went on from another checkpoint (``train.py --init``) can be averaged with it
+(``--average checkpoints/tgl-tiny``): the mean of both networks' weights is often better than either
+(model soups, Wortsman et al., 2022).
 """
 
 from __future__ import annotations
@@ -15,10 +19,13 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.train_config import EARLIER_STAGES
+
+if TYPE_CHECKING:
+    from tgl_e2e.model.tgl import TGL
 
 FIRST_LOSSES = 100
 
@@ -57,6 +64,21 @@ def describe_run(folder: Path) -> dict[str, Any]:
     return {**described, f"{len(stages) + 1}-{last['stage']}": last}
 
 
+def average(network: TGL, other: TGL) -> None:
+    """Puts the mean of both networks' weights into the first.
+
+    Raises:
+        InputError: they are not of the same parts and sizes.
+    """
+    mine, theirs = network.state_dict(), other.state_dict()
+    if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
+        raise InputError("--average: a network of other parts or sizes than the run's; give the "
+                         "checkpoint that its training began with")
+    network.load_state_dict({
+        name: (value + theirs[name]) / 2 if value.is_floating_point() else value
+        for name, value in mine.items()})
+
+
 def dump(record: dict[str, Any]) -> str:
     """JSON with one line per value; lists of numbers stay on theirs."""
     text = json.dumps(record, indent=1)
@@ -71,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="--output of train.py")
     parser.add_argument("output", type=Path, help="folder to write to; files of these names in it "
                                                   "are replaced")
+    parser.add_argument("--average", metavar="CHECKPOINT",
+                        help="write the mean of the run's weights and of this network's")
     parser.add_argument("--float32", action="store_true", help="keep the precision of training")
     options = parser.parse_args(arguments)
     try:
@@ -79,7 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         from tgl_e2e.model.tgl import TGL
 
-        TGL.from_pretrained(options.run).save_pretrained(
+        network = TGL.from_pretrained(options.run)
+        if options.average:
+            average(network, TGL.from_pretrained(options.average))
+            record[list(record)[-1]]["averaged_with"] = options.average
+        network.save_pretrained(
             options.output, dtype=None if options.float32 else torch.float16)
         (options.output / "training.json").write_text(dump(record))
     except (InputError, OSError) as error:
