@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tgl_e2e import TGL, TGLConfig, VideoSegmenter
+from tgl_e2e.encoding import BlockEncoder
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.memory import MemoryBank
 from tgl_e2e.video import open_video
@@ -206,6 +207,46 @@ def test_where_the_most_certain_frame_shows_nothing_another_begins(video, monkey
     monkeypatch.setattr(model, "segment", segment)
     found = VideoSegmenter(model, threshold=threshold).segment(video, TEXTS[:1])[0]
     assert masks(found).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("scores, absent, written, readings", [
+    ({9: 0.7, 11: 0.9}, [], [11, 9], 2),
+    ({9: 0.7, 18: 0.8}, [], [9, 18, 9], 2),  # in another block: what was remembered is put aside
+    ({1: 0.7, 18: 0.72}, [], [1, 18], 1),
+    ({9: 0.6, 12: 0.99}, [12], [9], 2),  # nothing is found at the anchor: in time order
+    ({1: 0.7, 18: 0.99}, [18], [1], 1),  # nothing is found: what was remembered is taken up again
+    ({9: 0.99, 11: 0.7, 17: 0.6, 25: 0.55}, [9], [11, 17, 25], 2),
+    ({9: 0.99, 11: 0.7}, [9, 11], [], 1),
+    ({5: 0.9}, [], [5], 1),  # frames before it have nothing to wait for
+    ({30: 0.9}, [], [30], 2),
+])
+def test_where_memory_begins(video, monkeypatch, scores, absent, written, readings):
+    model = build(**{"block": 8, "memory.anchor": 0.95, "memory.present_only": True})
+    relevance = np.full(len(video), 0.1, np.float32)
+    relevance[list(scores)] = list(scores.values())
+    score, segment, write = BlockEncoder._score, model.segment, MemoryBank.write
+
+    def scored(encoder, block, choose, encoded):
+        return np.broadcast_to(relevance[block.numbers],
+                               score(encoder, block, choose, encoded).shape)
+
+    def segmented(features, numbers, memories, prompts):
+        found = segment(features, numbers, memories, prompts)
+        if prompts is not None:
+            hidden = torch.isin(numbers, torch.tensor(absent, dtype=numbers.dtype))
+            found.presence[:] = torch.where(hidden, -9.0, 9.0)
+        return found
+
+    order, stages = [], set()
+    monkeypatch.setattr(BlockEncoder, "_score", scored)
+    monkeypatch.setattr(model, "segment", segmented)
+    monkeypatch.setattr(MemoryBank, "write", lambda bank, entry: (
+        order.append(entry.frames.item()), write(bank, entry)))
+    segmenter = VideoSegmenter(model, progress=lambda done, total, stage: stages.add(stage))
+    found = segmenter.segment(video[:32], TEXTS[:1])[0]
+    assert order == written
+    assert len(stages) == readings
+    assert masks(found).any(axis=(1, 2)).all() == bool(written)
 
 
 def test_top_k_and_hybrid(model, video):

@@ -124,9 +124,10 @@ class MemoryConfig:
     )
     anchor: float = field(
         default=0.0,
-        metadata={"help": "inference with the network's own M+: memory begins at the first frame "
-                          "whose relevance is at least this share of the video's highest, and "
-                          "earlier frames come after it; 0: at the first M+ frame"},
+        metadata={"help": "inference with the network's own M+: memory begins at a frame whose "
+                          "relevance is at least this share of the video's highest (the first such "
+                          "frame of its block), and earlier frames come after it; 0: at the first "
+                          "M+ frame"},
     )
     mfe: bool = field(
         default=True,

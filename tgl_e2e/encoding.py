@@ -186,11 +186,6 @@ def every_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
     return np.ones(relevance.shape, dtype=bool)
 
 
-def no_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
-    """A Chooser: nothing is M+."""
-    return np.zeros(relevance.shape, dtype=bool)
-
-
 def smoothed(logits: np.ndarray, width: int) -> np.ndarray:
     """Mean over ``width`` neighbours (odd), as far as there are any; (N, n), NaN where unknown.
 

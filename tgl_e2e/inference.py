@@ -1,4 +1,4 @@
-"""One pass over a video, block by block: banks, and both paths.
+"""One or two readings of a video, block by block: banks, and both paths.
 
 A fixed grid cuts the video into blocks, and the frames of a block are dealt into the windows that
 temporal modules see. A frame's window depends on its index and the grid alone, so reading and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class BlockResult:
     relevant: (N, n) bool, M+; logits: (N, n, h, w) mask logits; waiting: (N, n) bool, frames that
     have no mask yet, since nothing was remembered when they came or they are earlier than the
     anchor; held: (N, n) bool, those of them that language segments; restarted: (N,) bool, memory
-    begins in this block, and all frames before it wait."""
+    begins anew in this block, and all frames before it wait."""
 
     numbers: np.ndarray
     index: int
@@ -42,14 +42,39 @@ class BlockResult:
     restarted: np.ndarray
 
 
+@dataclass
+class EarlierResult:
+    """Of a second reading. index: of the block's first frame; logits: (N, n, h, w) mask logits;
+    filled: (N, n) bool, frames that waited for them."""
+
+    index: int
+    logits: Tensor
+    filled: np.ndarray
+
+
+@dataclass
+class Remembered:
+    """What is remembered for one sentence.
+
+    bank; first_entries: those of the first block with any, which frames before it are carried from;
+    begun: relevance of the frame that it begins with; highest: of all M+ frames since then.
+    """
+
+    bank: MemoryBank = field(default_factory=MemoryBank)
+    first_entries: Memories | None = None
+    begun: float = 0.0
+    highest: float = 0.0
+
+
 class VideoPass:
-    """One reading of the video for N sentences: the banks, and what is done block by block.
+    """N sentences in one video: what is remembered, and what is done block by block.
 
     Where M+ is the network's own choice, what is found first should be found where it is most
-    certain, because all later masks follow the memory of it: the anchor is the first M+ frame whose
-    relevance comes near to the highest of the video (``memory.anchor``). M+ frames from the anchor
-    on are segmented in time order; what comes before it waits for a second reading. Where a block
-    brings a relevance to which the anchor no longer comes near, memory begins anew there.
+    certain, because all later masks follow the memory of it. The anchor is the first M+ frame of a
+    block whose relevance comes near to the highest so far (``memory.anchor``). M+ frames from the
+    anchor on are segmented in time order; what comes before it waits for a second reading. Where a
+    block brings a relevance to which the anchor no longer comes near, memory begins anew in that
+    block, unless nothing is found in it: then things stay as they were.
 
     Args:
         anchored: whether M+ is such a choice.
@@ -69,17 +94,17 @@ class VideoPass:
         self.device = next(self.model.parameters()).device
         tokens = self.model.text.tokenize(list(texts)).to(self.device)
         self.encoder = BlockEncoder(model, tokens, tam_stride, batch_frames)
-        self.banks = [MemoryBank() for _ in texts]
-        # The entries of the first block with any: what frames before it are carried from.
-        self.first_entries: list[Memories | None] = [None] * len(texts)
+        self.remembered = [Remembered() for _ in texts]
         self.keep = max(self.memory.num_memories, self.memory.num_pointers)
         splits = self.memory.bank != "all" and self.memory.dual_path
         self.anchor = self.memory.anchor if anchored and splits else 0.0
-        self.highest = np.zeros(len(texts))  # relevance of M+ frames so far
-        self.begun = np.zeros(len(texts))  # relevance of the anchor
         # Where a target is promised, there must be something to carry; and "all" is all.
         self.present_only = (
             self.memory.present_only and self.memory.bank != "all" and not always_target)
+
+    @property
+    def banks(self) -> list[MemoryBank]:
+        return [remembered.bank for remembered in self.remembered]
 
     def _read(self, stage: str) -> Iterator[Block]:
         config = self.model.config
@@ -112,26 +137,26 @@ class VideoPass:
                 result = self._segment_block(block, choose)
             yield result
 
-    def earlier_blocks(self, waiting: np.ndarray, held: np.ndarray) -> Iterator[BlockResult]:
-        """Frames before the first remembered one, from a second reading of the file's beginning.
+    def earlier_blocks(self, waiting: np.ndarray, held: np.ndarray) -> Iterator[EarlierResult]:
+        """Frames before the anchor, from a second reading of the file up to there: M+ frames in
+        time order, then the others.
 
         Args:
             waiting: (N, T) bool, the frames that :meth:`blocks` left without a mask.
             held: (N, T) bool, those of them that language segments.
         """
-        known = np.array([e is not None for e in self.first_entries])
-        waiting = waiting & (known | held.any(axis=1))[:, None]
+        firsts = [remembered.first_entries for remembered in self.remembered]
+        waiting = waiting & np.array([entries is not None for entries in firsts])[:, None]
         if not waiting.any():
             return
         last = int(np.flatnonzero(waiting.any(axis=0))[-1])
-        self.banks = [MemoryBank(later=entries) for entries in self.first_entries]
+        self.remembered = [Remembered(MemoryBank(later=entries)) for entries in firsts]
         for block in self._read("propagating backwards"):
             own = slice(block.index, block.index + len(block))
             if waiting[:, own].any():
                 with self._computing():
                     logits = self._segment_earlier(block, waiting[:, own], held[:, own])
-                yield BlockResult(block.numbers[block.first:], block.index, np.empty(0),
-                                  np.empty(0), logits, waiting[:, own], np.empty(0), np.empty(0))
+                yield EarlierResult(block.index, logits, waiting[:, own])
             if own.stop > last:
                 return
 
@@ -141,22 +166,30 @@ class VideoPass:
         logits = self._new_logits(len(self.banks), len(block))
         encoded, relevant = self.encoder.encode(block, choose)
         language = self.encoder.language(relevant)
+        former = list(self.remembered)
         first, restarted = self._anchors(encoded.relevance, relevant)
         before = np.arange(len(block)) < first[:, None]
-        held = language & before
         written = np.ones_like(language) if self.memory.bank == "all" else language & ~before
-        written &= ~self._write_in_order(block, encoded, language, written, logits)
+        missed = self._write_in_order(block, encoded, language, written, logits)
+        failed = np.array([self.anchor > 0 and not len(bank) for bank in self.banks])
+        if failed.any():  # nothing was found where it was most certain: in time order, as always
+            for n in np.flatnonzero(failed):
+                self.remembered[n] = former[n]
+            restarted &= ~failed
+            again = language & before & failed[:, None]
+            before &= ~failed[:, None]
+            missed |= self._write_in_order(block, encoded, language, again, logits)
+            written |= again
+        written &= ~missed
         banks = [bank.read() if len(bank) else None for bank in self.banks]
         waiting = ~written & (before | np.array([bank is None for bank in banks])[:, None])
         self._carry(block, encoded, ~written & ~waiting, logits, banks)
-        for n, bank in enumerate(self.banks):
-            if self.first_entries[n] is None and banks[n] is not None:
-                self.first_entries[n] = banks[n].entries(slice(0, self.keep)).clone()
-            if banks[n] is None:  # where it was most certain nothing was found: look elsewhere
-                self.highest[n] = 0.0
-            bank.prune(self.keep)
+        for remembered, entries in zip(self.remembered, banks, strict=True):
+            if remembered.first_entries is None and entries is not None:
+                remembered.first_entries = entries.entries(slice(0, self.keep)).clone()
+            remembered.bank.prune(self.keep)
         return BlockResult(block.numbers[block.first:], block.index, encoded.relevance, relevant,
-                           logits, waiting, held, restarted)
+                           logits, waiting, language & before, restarted)
 
     def _segment_earlier(self, block: Block, waiting: np.ndarray, held: np.ndarray) -> Tensor:
         """Mask logits (N, n, h, w) of a block's frames that come before what is remembered."""
@@ -167,8 +200,7 @@ class VideoPass:
             encoded = Encoded(np.empty(0))
         missed = self._write_in_order(block, encoded, held, held, logits)
         banks = [bank.read() if len(bank) else None for bank in self.banks]
-        known = np.array([bank is not None for bank in banks])[:, None]
-        self._carry(block, encoded, waiting & (~held | missed) & known, logits, banks)
+        self._carry(block, encoded, waiting & (~held | missed), logits, banks)
         for bank in self.banks:
             bank.prune(self.keep)
         return logits
@@ -176,22 +208,22 @@ class VideoPass:
     def _anchors(
         self, relevance: np.ndarray, relevant: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Where memory begins in a block: first (N,), of which frame on, the block's length where
-        no frame comes near enough; and restarted (N,) bool, whether what was remembered is
-        forgotten for it."""
+        """Where memory begins in a block: first (N,), the position before which M+ frames wait;
+        and restarted (N,) bool, whether what was remembered is put aside for it."""
         first, restarted = np.zeros(len(relevant), int), np.zeros(len(relevant), bool)
         if not self.anchor:
             return first, restarted
         chosen = np.where(relevant, relevance, 0.0)
-        self.highest = np.maximum(self.highest, chosen.max(axis=1))
-        near = relevant & (chosen >= self.anchor * self.highest[:, None])
-        for n, bank in enumerate(self.banks):
-            if len(bank) and self.begun[n] >= self.anchor * self.highest[n]:
+        for n, remembered in enumerate(self.remembered):
+            highest = max(remembered.highest, float(chosen[n].max()))
+            if len(remembered.bank) and remembered.begun >= self.anchor * highest:
+                remembered.highest = highest
                 continue
-            first[n] = near[n].argmax() if near[n].any() else relevant.shape[1]
-            if len(bank):
-                restarted[n] = True
-                self.banks[n], self.first_entries[n] = MemoryBank(), None
+            restarted[n] = len(remembered.bank) > 0
+            self.remembered[n] = Remembered(highest=highest)
+            near = int((relevant[n] & (chosen[n] >= self.anchor * highest)).argmax())
+            # Without M+ frames to wait for, M- frames need no second reading.
+            first[n] = near if restarted[n] or relevant[n, :near].any() else 0
         return first, restarted
 
     def _write_in_order(
@@ -237,9 +269,10 @@ class VideoPass:
                 for row, (n, at) in enumerate(pairs):
                     logits[n, at] = gated[row]
                     if seen is None or seen[row]:
-                        if not len(self.banks[n]):
-                            self.begun[n] = encoded.relevance[n, at]
-                        self.banks[n].write(fresh.banks(slice(row, row + 1)).clone())
+                        remembered = self.remembered[n]
+                        if not len(remembered.bank):
+                            remembered.begun = remembered.highest = float(encoded.relevance[n, at])
+                        remembered.bank.write(fresh.banks(slice(row, row + 1)).clone())
                     else:
                         missed[n, at] = self.memory.dual_path
         return missed

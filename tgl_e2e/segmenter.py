@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tgl_e2e.encoding import Chooser
 from tgl_e2e.errors import InputError
-from tgl_e2e.inference import BlockResult, VideoPass
+from tgl_e2e.inference import BlockResult, EarlierResult, VideoPass
 from tgl_e2e.model.compiled import compile_vision
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.model.vision import ABSENT_LOGIT
@@ -245,9 +245,11 @@ class _Collected:
         self._numbers.append(block.numbers)
         self._relevance.append(block.relevance)
         self._relevant.append(block.relevant)
-        for waiting, held, relevant in zip(self._waiting, self._held, self._relevant, strict=False):
-            waiting[block.restarted] = True
-            held[block.restarted] = relevant[block.restarted]
+        if block.restarted.any():
+            for waiting, held, relevant in zip(self._waiting, self._held, self._relevant[:-1],
+                                               strict=True):
+                waiting[block.restarted] = True
+                held[block.restarted] = relevant[block.restarted]
         self._waiting.append(block.waiting)
         self._held.append(block.held)
 
@@ -259,8 +261,8 @@ class _Collected:
             if self._logits is not None:
                 self._logits[n].extend(_half(block.logits[n]))
 
-    def fill(self, block: BlockResult) -> None:
-        for n, at in zip(*np.nonzero(block.waiting), strict=True):
+    def fill(self, block: EarlierResult) -> None:
+        for n, at in zip(*np.nonzero(block.filled), strict=True):
             mask = _to_size(block.logits[n, at : at + 1], self.source.size)[0]
             self._rle[n][block.index + at] = encode_mask(mask)
             if self._logits is not None:
