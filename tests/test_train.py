@@ -12,6 +12,7 @@ import torch
 from training_runs import ROOT, SMALL, last_line, log, run
 
 from tgl_e2e import TGL
+from tgl_e2e.evaluate import fingerprint
 from tgl_e2e.export import main as export
 
 
@@ -61,8 +62,14 @@ def test_a_run_is_averaged_with_the_network_it_began_with(dense, tmp_path, capsy
     assert export([str(dense), str(out), "--average", str(other), "--float32"]) == 0
     mean, whole = (dict(TGL.from_pretrained(f).named_parameters()) for f in (out, dense))
     assert all(torch.allclose(mean[name], value + 0.5) for name, value in whole.items())
-    assert json.loads((out / "training.json").read_text())["1-dense"]["averaged_with"] == str(other)
+    record = json.loads((out / "training.json").read_text())["1-dense"]["averaged_with"]
+    assert record["checkpoint"] == str(other) and record["sha256"] == fingerprint(str(other))
     capsys.readouterr()
+    words = json.loads((other / "vocab.json").read_text())
+    words["Ġred"], words["Ġblue"] = words["Ġblue"], words["Ġred"]
+    (other / "vocab.json").write_text(json.dumps(words))
+    assert export([str(dense), str(tmp_path / "none"), "--average", str(other)]) == 2
+    assert "--average: a network of another vocabulary" in capsys.readouterr().err
     TGL(changed.config.with_values(**{"tam.dim": 64}), pretrained=False).save_pretrained(other)
     assert export([str(dense), str(tmp_path / "none"), "--average", str(other)]) == 2
     error = capsys.readouterr().err

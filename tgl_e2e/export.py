@@ -68,11 +68,14 @@ def average(network: TGL, other: TGL) -> None:
     """Puts the mean of both networks' weights into the first.
 
     Raises:
-        InputError: they are not of the same parts and sizes.
+        InputError: they are not of the same parts and sizes, or read other words.
     """
     mine, theirs = network.state_dict(), other.state_dict()
     if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
         raise InputError("--average: a network of other parts or sizes than the run's; give the "
+                         "checkpoint that its training began with")
+    if network.text.tokenizer.get_vocab() != other.text.tokenizer.get_vocab():
+        raise InputError("--average: a network of another vocabulary than the run's; give the "
                          "checkpoint that its training began with")
     network.load_state_dict({
         name: (value + theirs[name]) / 2 if value.is_floating_point() else value
@@ -101,12 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = describe_run(options.run)
         import torch
 
+        from tgl_e2e.evaluate import fingerprint
         from tgl_e2e.model.tgl import TGL
 
         network = TGL.from_pretrained(options.run)
         if options.average:
             average(network, TGL.from_pretrained(options.average))
-            record[list(record)[-1]]["averaged_with"] = options.average
+            record[list(record)[-1]]["averaged_with"] = {
+                "checkpoint": options.average, "sha256": fingerprint(options.average)}
         network.save_pretrained(
             options.output, dtype=None if options.float32 else torch.float16)
         (options.output / "training.json").write_text(dump(record))

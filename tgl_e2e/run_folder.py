@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.train_config import EARLIER_STAGES
 
@@ -126,9 +127,13 @@ class RunFolder:
         """
         path = self.path / "run.json"
         before, now = json.loads(path.read_text()), json.loads(json.dumps(resolved))
+        # Values that are newer than that run are those of a network without them: the defaults.
+        before["model"] = TGLConfig.from_dict(before["model"]).to_dict()
         changed = [name for name in now["train"]
                    if name not in free and now["train"][name] != before["train"].get(name)]
-        changed += [name for name in now if name != "train" and now[name] != before.get(name)]
+        changed += differing(now["model"], before["model"], "model")
+        changed += [name for name in now
+                    if name not in ("train", "model") and now[name] != before.get(name)]
         if changed == ["init_step"]:
             raise InputError(f"{self.path}: began from step {before['init_step']} of {now['init']},"
                              f" which is at step {now['init_step']} by now; remove this stage's "
@@ -258,6 +263,18 @@ def _move(fresh: Path, folder: Path) -> None:
         os.replace(folder, old)
     os.replace(fresh, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def differing(one: dict[str, Any], other: dict[str, Any], prefix: str) -> list[str]:
+    """Dotted keys, below ``prefix``, whose values differ."""
+    keys = []
+    for key in sorted({*one, *other}):
+        mine, theirs = one.get(key), other.get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            keys += differing(mine, theirs, f"{prefix}.{key}")
+        elif mine != theirs:
+            keys.append(f"{prefix}.{key}")
+    return keys
 
 
 def _replace(path: Path, text: str) -> None:

@@ -63,6 +63,15 @@ def test_clutter_replaces_the_background_alone(scene):
     assert behind.std(axis=0).min() > 8  # more than one piece
 
 
+def test_clutter_is_dark_and_bright_and_grey_and_colourful(scene):
+    films = [film(scene, FRAMES[:1], 96, Camera(clutter=c)) for c in range(40)]
+    behind = [shown.rgb[0][shown.ids[0] == 0].astype(float) for shown in films]
+    bright = np.array([np.percentile(pixels.mean(axis=-1), 90) for pixels in behind])
+    colourful = np.array([np.ptp(pixels, axis=-1).mean() for pixels in behind])
+    assert bright.min() < 80 and bright.max() > 170  # a wall
+    assert colourful.min() < 20 and colourful.max() > 70  # a shirt
+
+
 def test_shares_decide_and_leave_other_draws_alone():
     every = ClipOptions(aspect_share=1.0, photometric=1.0, compress_share=1.0, clutter_share=1.0)
     none = ClipOptions()

@@ -12,7 +12,7 @@ from .scene import Background, Scene, SceneObject
 from .shapes import outline, pattern
 
 SUPERSAMPLE = 8  # Pillow's outlines lie on whole samples: with 4, motion of small things jerks
-LARGE = 0.3  # of the frame's height: the radius of a leaf that no object is as large as
+LARGE = 0.3  # of the frame's shorter side: radius of a leaf that is seldom as small as an object
 SHADE = 0.5  # of an object's colour: stripes, dots and details
 
 
@@ -148,8 +148,9 @@ def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     of photographs (Lee, Mumford and Huang, 2001); shaded and a little out of focus."""
     drawn = rng.integers(0, 256, (rng.integers(3, 8), 3)).astype(np.float32)
     grey = drawn.mean(axis=-1, keepdims=True)
-    # Pieces as small as objects are less colourful than any of them, and darker than white ones;
-    # larger ones and what lies behind may be as bright as a wall or a shirt in a photograph.
+    # Small pieces are less colourful than any object, and darker than white ones; larger ones and
+    # what lies behind may be as bright as a wall or a shirt in a photograph. What is seen of these
+    # can be of an object's size, but seldom of a colour's name too.
     small = (grey + (drawn - grey) * rng.uniform(0.1, 0.5)) * 0.7
     large = (grey + (drawn - grey) * rng.uniform(0.1, 0.9)) * rng.uniform(0.6, 1.0)
     picture = Image.new("RGB", (width, height), tuple(large[0].astype(int).tolist()))
