@@ -213,8 +213,12 @@ def test_where_the_most_certain_frame_shows_nothing_another_begins(video, monkey
     ({9: 0.7, 11: 0.9}, [], [11, 9], 2),
     ({9: 0.7, 18: 0.8}, [], [9, 18, 9], 2),  # in another block: what was remembered is put aside
     ({1: 0.7, 18: 0.72}, [], [1, 18], 1),
-    ({9: 0.6, 12: 0.99}, [12], [9], 2),  # nothing is found at the anchor: in time order
-    ({1: 0.7, 18: 0.99}, [18], [1], 1),  # nothing is found: what was remembered is taken up again
+    # Where nothing is found at the anchor, at the next most certain frame.
+    ({9: 0.6, 12: 0.99}, [12], [9], 2),
+    ({9: 0.99, 10: 0.51, 11: 0.98, 20: 0.55}, [9], [11, 20, 10], 2),
+    ({9: 0.55, 10: 0.9, 12: 0.99}, [12], [10, 9], 2),
+    ({1: 0.7, 17: 0.9, 18: 0.99}, [18], [1, 17, 1], 2),
+    ({1: 0.7, 18: 0.99}, [18], [1], 1),  # or what was remembered is taken up again
     ({9: 0.99, 11: 0.7, 17: 0.6, 25: 0.55}, [9], [11, 17, 25], 2),
     ({9: 0.99, 11: 0.7}, [9, 11], [], 1),
     ({5: 0.9}, [], [5], 1),  # frames before it have nothing to wait for

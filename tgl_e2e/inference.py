@@ -57,7 +57,8 @@ class Remembered:
     """What is remembered for one sentence.
 
     bank; first_entries: those of the first block with any, which frames before it are carried from;
-    begun: relevance of the frame that it begins with; highest: of all M+ frames since then.
+    begun: relevance of the frame that it begins with; highest: of the M+ frames until now, but for
+    those that might have been anchors and showed nothing.
     """
 
     bank: MemoryBank = field(default_factory=MemoryBank)
@@ -71,10 +72,10 @@ class VideoPass:
 
     Where M+ is the network's own choice, what is found first should be found where it is most
     certain, because all later masks follow the memory of it. The anchor is the first M+ frame of a
-    block whose relevance comes near to the highest so far (``memory.anchor``). M+ frames from the
-    anchor on are segmented in time order; what comes before it waits for a second reading. Where a
-    block brings a relevance to which the anchor no longer comes near, memory begins anew in that
-    block, unless nothing is found in it: then things stay as they were.
+    block whose relevance comes near to the highest so far (``memory.anchor``), of those in which
+    something is found. M+ frames from the anchor on are segmented in time order; what comes before
+    it waits for a second reading. Where a block brings a relevance to which the anchor no longer
+    comes near, memory begins anew in that block.
 
     Args:
         anchored: whether M+ is such a choice.
@@ -166,20 +167,10 @@ class VideoPass:
         logits = self._new_logits(len(self.banks), len(block))
         encoded, relevant = self.encoder.encode(block, choose)
         language = self.encoder.language(relevant)
-        former = list(self.remembered)
-        first, restarted = self._anchors(encoded.relevance, relevant)
+        first, restarted, begun = self._begin(block, encoded, language, logits)
         before = np.arange(len(block)) < first[:, None]
         written = np.ones_like(language) if self.memory.bank == "all" else language & ~before
-        missed = self._write_in_order(block, encoded, language, written, logits)
-        failed = np.array([self.anchor > 0 and not len(bank) for bank in self.banks])
-        if failed.any():  # nothing was found where it was most certain: in time order, as always
-            for n in np.flatnonzero(failed):
-                self.remembered[n] = former[n]
-            restarted &= ~failed
-            again = language & before & failed[:, None]
-            before &= ~failed[:, None]
-            missed |= self._write_in_order(block, encoded, language, again, logits)
-            written |= again
+        missed = self._write_in_order(block, encoded, language, written & ~begun, logits)
         written &= ~missed
         banks = [bank.read() if len(bank) else None for bank in self.banks]
         waiting = ~written & (before | np.array([bank is None for bank in banks])[:, None])
@@ -205,26 +196,40 @@ class VideoPass:
             bank.prune(self.keep)
         return logits
 
-    def _anchors(
-        self, relevance: np.ndarray, relevant: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Where memory begins in a block: first (N,), the position before which M+ frames wait;
-        and restarted (N,) bool, whether what was remembered is put aside for it."""
-        first, restarted = np.zeros(len(relevant), int), np.zeros(len(relevant), bool)
-        if not self.anchor:
-            return first, restarted
-        chosen = np.where(relevant, relevance, 0.0)
-        for n, remembered in enumerate(self.remembered):
-            highest = max(remembered.highest, float(chosen[n].max()))
-            if len(remembered.bank) and remembered.begun >= self.anchor * highest:
-                remembered.highest = highest
-                continue
-            restarted[n] = len(remembered.bank) > 0
-            self.remembered[n] = Remembered(highest=highest)
-            near = int((relevant[n] & (chosen[n] >= self.anchor * highest)).argmax())
-            # Without M+ frames to wait for, M- frames need no second reading.
-            first[n] = near if restarted[n] or relevant[n, :near].any() else 0
-        return first, restarted
+    def _begin(
+        self, block: Block, encoded: Encoded, language: np.ndarray, logits: Tensor
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Memory begins in this block, if it must: in the first of the frames nearest to the
+        highest relevance in which something is found.
+
+        Returns:
+            first (N,), the position before which M+ frames wait; restarted (N,) bool, whether what
+            was remembered is put aside; begun (N, n) bool, the anchors, which are in their banks.
+        """
+        first, restarted = np.zeros(len(language), int), np.zeros(len(language), bool)
+        begun = np.zeros_like(language)
+        chosen = np.where(language, encoded.relevance, 0.0)
+        former, trying = list(self.remembered), set(range(len(language)) if self.anchor else ())
+        while trying:
+            anchors = np.zeros_like(language)
+            for n in sorted(trying):
+                known = self.remembered[n] = former[n]
+                highest = max(known.highest, float(chosen[n].max()))
+                near = (chosen[n] > 0) & (chosen[n] >= self.anchor * highest)
+                if not near.any() or (len(known.bank) and known.begun >= self.anchor * highest):
+                    known.highest = highest
+                    trying.remove(n)
+                else:
+                    self.remembered[n] = Remembered(highest=highest)
+                    anchors[n, near.argmax()] = True
+            missed = self._write_in_order(block, encoded, language, anchors, logits)
+            chosen[missed] = 0.0  # the next most certain frame, then
+            for n, at in zip(*np.nonzero(anchors & ~missed), strict=True):
+                trying.remove(n)
+                begun[n, at], restarted[n] = True, len(former[n].bank) > 0
+                # Without M+ frames that must wait, M- frames need no second reading.
+                first[n] = at if restarted[n] or language[n, :at].any() else 0
+        return first, restarted, begun
 
     def _write_in_order(
         self, block: Block, encoded: Encoded, language: np.ndarray, written: np.ndarray,
@@ -271,7 +276,7 @@ class VideoPass:
                     if seen is None or seen[row]:
                         remembered = self.remembered[n]
                         if not len(remembered.bank):
-                            remembered.begun = remembered.highest = float(encoded.relevance[n, at])
+                            remembered.begun = float(encoded.relevance[n, at])
                         remembered.bank.write(fresh.banks(slice(row, row + 1)).clone())
                     else:
                         missed[n, at] = self.memory.dual_path
