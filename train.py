@@ -69,7 +69,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
 
     from tgl_e2e.data.clips import collate
     from tgl_e2e.model.compiled import compile_vision
-    from tgl_e2e.run_folder import RunFolder, progress_in
+    from tgl_e2e.run_folder import RunFolder, flat, progress_in
     from tgl_e2e.training import TrainingModule, build_model, clip_options
     from tgl_e2e.training_data import training_clips, validation_clips
     from tgl_e2e.validation import Validation
@@ -326,17 +326,6 @@ def tracker_of(name: str) -> list[str] | None:
     if name not in [str(getattr(t, "value", t)) for t in get_available_trackers()]:
         raise InputError(f"tracker {name!r} is not installed; pip install it, or use tracker=none")
     return [name]
-
-
-def flat(values: dict, prefix: str = "") -> dict[str, int | float | str | bool]:
-    """Nested values as trackers take them: {"train.lr": 1e-4, ...}"""
-    found = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found.update(flat(value, f"{prefix}{name}."))
-        else:
-            found[prefix + name] = value if isinstance(value, (int, float, bool)) else str(value)
-    return found
 
 
 def show_picture(accelerator, picture, step: int) -> None:

@@ -237,11 +237,12 @@ def test_where_memory_begins(video, monkeypatch, scores, absent, written, readin
     def segmented(features, numbers, memories, prompts):
         found = segment(features, numbers, memories, prompts)
         if prompts is not None:
+            looked.extend(numbers.tolist())
             hidden = torch.isin(numbers, torch.tensor(absent, dtype=numbers.dtype))
             found.presence[:] = torch.where(hidden, -9.0, 9.0)
         return found
 
-    order, stages = [], set()
+    order, looked, stages = [], [], set()
     monkeypatch.setattr(BlockEncoder, "_score", scored)
     monkeypatch.setattr(model, "segment", segmented)
     monkeypatch.setattr(MemoryBank, "write", lambda bank, entry: (
@@ -250,6 +251,8 @@ def test_where_memory_begins(video, monkeypatch, scores, absent, written, readin
     found = segmenter.segment(video[:32], TEXTS[:1])[0]
     assert order == written
     assert len(stages) == readings
+    if not written:
+        assert sorted(looked) == sorted(scores), "once each"
     assert masks(found).any(axis=(1, 2)).all() == bool(written)
 
 

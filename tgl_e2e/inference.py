@@ -170,6 +170,8 @@ class VideoPass:
         first, restarted, begun = self._begin(block, encoded, language, logits)
         before = np.arange(len(block)) < first[:, None]
         written = np.ones_like(language) if self.memory.bank == "all" else language & ~before
+        if self.anchor:  # without a bank all M+ frames have been tried
+            written &= np.array([len(bank) > 0 for bank in self.banks])[:, None]
         missed = self._write_in_order(block, encoded, language, written & ~begun, logits)
         written &= ~missed
         banks = [bank.read() if len(bank) else None for bank in self.banks]
@@ -208,14 +210,14 @@ class VideoPass:
         """
         first, restarted = np.zeros(len(language), int), np.zeros(len(language), bool)
         begun = np.zeros_like(language)
-        chosen = np.where(language, encoded.relevance, 0.0)
+        chosen = np.where(language, encoded.relevance, -1.0)
         former, trying = list(self.remembered), set(range(len(language)) if self.anchor else ())
         while trying:
             anchors = np.zeros_like(language)
             for n in sorted(trying):
                 known = self.remembered[n] = former[n]
                 highest = max(known.highest, float(chosen[n].max()))
-                near = (chosen[n] > 0) & (chosen[n] >= self.anchor * highest)
+                near = (chosen[n] >= 0) & (chosen[n] >= self.anchor * highest)
                 if not near.any() or (len(known.bank) and known.begun >= self.anchor * highest):
                     known.highest = highest
                     trying.remove(n)
@@ -223,7 +225,7 @@ class VideoPass:
                     self.remembered[n] = Remembered(highest=highest)
                     anchors[n, near.argmax()] = True
             missed = self._write_in_order(block, encoded, language, anchors, logits)
-            chosen[missed] = 0.0  # the next most certain frame, then
+            chosen[missed] = -1.0  # the next most certain frame, then
             for n, at in zip(*np.nonzero(anchors & ~missed), strict=True):
                 trying.remove(n)
                 begun[n, at], restarted[n] = True, len(former[n].bank) > 0

@@ -128,10 +128,11 @@ class RunFolder:
         path = self.path / "run.json"
         before, now = json.loads(path.read_text()), json.loads(json.dumps(resolved))
         # Values that are newer than that run are those of a network without them: the defaults.
-        before["model"] = TGLConfig.from_dict(before["model"]).to_dict()
+        model = flat(TGLConfig.from_dict(before["model"]).to_dict(), "model.")
+        own = flat(now["model"], "model.")
         changed = [name for name in now["train"]
                    if name not in free and now["train"][name] != before["train"].get(name)]
-        changed += differing(now["model"], before["model"], "model")
+        changed += [name for name in sorted({*own, *model}) if own.get(name) != model.get(name)]
         changed += [name for name in now
                     if name not in ("train", "model") and now[name] != before.get(name)]
         if changed == ["init_step"]:
@@ -265,16 +266,15 @@ def _move(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def differing(one: dict[str, Any], other: dict[str, Any], prefix: str) -> list[str]:
-    """Dotted keys, below ``prefix``, whose values differ."""
-    keys = []
-    for key in sorted({*one, *other}):
-        mine, theirs = one.get(key), other.get(key)
-        if isinstance(mine, dict) and isinstance(theirs, dict):
-            keys += differing(mine, theirs, f"{prefix}.{key}")
-        elif mine != theirs:
-            keys.append(f"{prefix}.{key}")
-    return keys
+def flat(values: dict, prefix: str = "") -> dict[str, int | float | str | bool]:
+    """Nested values by dotted names, as trackers take them: {"train.lr": 1e-4, ...}"""
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{name}."))
+        else:
+            found[prefix + name] = value if isinstance(value, (int, float, bool)) else str(value)
+    return found
 
 
 def _replace(path: Path, text: str) -> None:
