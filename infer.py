@@ -116,9 +116,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     from tgl_e2e.errors import InputError
+    from tgl_e2e.inference.output_folder import OutputFolder, write_outputs
     from tgl_e2e.moments import parse_moments
-    from tgl_e2e.outputs import OutputFolder, write_outputs
-    from tgl_e2e.video import open_video
+    from tgl_e2e.video.reader import open_video
 
     if not 0 <= args.threshold <= 1:
         raise InputError(f"--threshold {args.threshold}: give a number from 0 to 1")
@@ -132,8 +132,12 @@ def run(args: argparse.Namespace) -> None:
 
         model = TGL.from_pretrained(args.checkpoint, device=device, dtype=dtype)
         segmenter = VideoSegmenter(
-            model, threshold=args.threshold, always_target=args.always_target,
-            tam_stride=args.tam_stride, progress=show, compile=args.compile,
+            model,
+            threshold=args.threshold,
+            always_target=args.always_target,
+            tam_stride=args.tam_stride,
+            progress=show,
+            compile=args.compile,
         )
         segmentations = segmenter.segment(
             source, args.texts, moments, start=args.start, end=args.end, stride=args.stride

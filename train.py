@@ -24,15 +24,27 @@ from collections import defaultdict
 LOGGER = logging.getLogger("train")
 # Values that a resumed run may change. All but steps leave alone what is learned; steps makes a run
 # longer or shorter, and its learning rate follows from there on.
-FREE = {"steps", "epochs", "accumulation", "root", "workers", "eval_every", "eval_clips",
-        "save_every", "tracker", "best", "checkpointing", "compile"}
+FREE = {
+    "steps",
+    "epochs",
+    "accumulation",
+    "root",
+    "workers",
+    "eval_every",
+    "eval_clips",
+    "save_every",
+    "tracker",
+    "best",
+    "checkpointing",
+    "compile",
+}
 
 
 def main() -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from tgl_e2e.errors import InputError
-    from tgl_e2e.train_arguments import legs, parse_arguments
+    from tgl_e2e.training.arguments import legs, parse_arguments
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for chatty in ("accelerate", "httpx", "torch.distributed"):
@@ -41,8 +53,10 @@ def main() -> int:
         arguments = parse_arguments(__doc__)
         stop, run = StopSignal(), legs(arguments)
         if arguments.resume and not any((leg.output / "run.json").is_file() for leg in run):
-            raise InputError(f"{arguments.output}: no run to resume; start it without --resume in "
-                             "an empty folder")
+            raise InputError(
+                f"{arguments.output}: no run to resume; start it without --resume in "
+                "an empty folder"
+            )
         for leg in run:
             with logging_redirect_tqdm():
                 if not train(leg, arguments, stop):
@@ -69,10 +83,10 @@ def train(leg, arguments, stop: StopSignal) -> bool:
 
     from tgl_e2e.data.clips import collate
     from tgl_e2e.model.compiled import compile_vision
-    from tgl_e2e.run_folder import RunFolder, flat, progress_in
-    from tgl_e2e.training import TrainingModule, build_model, clip_options
-    from tgl_e2e.training_data import training_clips, validation_clips
-    from tgl_e2e.validation import Validation
+    from tgl_e2e.training.data import training_clips, validation_clips
+    from tgl_e2e.training.module import TrainingModule, build_model, clip_options
+    from tgl_e2e.training.run_folder import RunFolder, flat, progress_in
+    from tgl_e2e.training.validation import Validation
 
     config = leg.train
     if os.environ.get("RANK", "0") != "0":
@@ -81,16 +95,19 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         gradient_accumulation_steps=config.accumulation,
-        log_with=tracker_of(config.tracker), project_dir=str(leg.output),
+        log_with=tracker_of(config.tracker),
+        project_dir=str(leg.output),
     )
     micro_batch = divide_batch(config, accelerator.num_processes)
     begun_from = None if leg.init is None else progress_in(leg.init)
     resolved = {
-        "stage": leg.stage, "precision": accelerator.mixed_precision,
+        "stage": leg.stage,
+        "precision": accelerator.mixed_precision,
         # relative, so that a run may be moved with all its stages
         "init": None if leg.init is None else os.path.relpath(leg.init, leg.output),
         "init_step": begun_from and begun_from["step"],
-        "train": config.to_dict(), "model": leg.model.to_dict(),
+        "train": config.to_dict(),
+        "model": leg.model.to_dict(),
     }
     folder = RunFolder(leg.output, accelerator)
     if arguments.resume and folder.configured:  # a stage of a recipe may not have begun
@@ -104,10 +121,14 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     elif leg.stage == "video":
         LOGGER.warning("no --init: the paper starts this stage from the image stage's network")
     if leg.stage == "video" and config.num_frames != leg.model.window:
-        LOGGER.warning("num_frames %d differs from model.window %d, which inference will use",
-                       config.num_frames, leg.model.window)
+        LOGGER.warning(
+            "num_frames %d differs from model.window %d, which inference will use",
+            config.num_frames,
+            leg.model.window,
+        )
     if config.compile and (
-            missing := compile_vision(module.model.vision, leg.model.window, accelerator.device)):
+        missing := compile_vision(module.model.vision, leg.model.window, accelerator.device)
+    ):
         LOGGER.warning("compile=true: not to be had here (%s); the network runs as it is", missing)
     options = clip_options(config, leg.model.vision.image_size, leg.model.block)
     clips, steps = training_clips(config, options)
@@ -115,7 +136,10 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     validation = None if fixed is None else Validation(fixed, micro_batch, accelerator)
     trained = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, config.beta2),
+        trained,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        betas=(0.9, config.beta2),
         foreach=True,
     )
     module, optimizer = accelerator.prepare(module, optimizer)
@@ -138,16 +162,31 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         accelerator.init_trackers("tgl_e2e", config=flat(resolved))
     loader = DataLoader(
         # From the first clip that is still to come: each is made from its number alone.
-        clips, sampler=range(done * config.batch_size, last * config.batch_size),
-        batch_size=micro_batch, num_workers=config.workers, collate_fn=collate,
-        worker_init_fn=leave_signals_to_main, pin_memory=accelerator.device.type == "cuda",
+        clips,
+        sampler=range(done * config.batch_size, last * config.batch_size),
+        batch_size=micro_batch,
+        num_workers=config.workers,
+        collate_fn=collate,
+        worker_init_fn=leave_signals_to_main,
+        pin_memory=accelerator.device.type == "cuda",
         generator=torch.Generator(),  # its own: the network's stays as it is
     )
     loader = accelerator.prepare_data_loader(loader)
-    LOGGER.info("%s: %d trained parameters, steps %d to %d of %d, %d clips x %d frames (%d at once "
-                "on each of %d processes), %s on %s", leg.stage, sum(p.numel() for p in trained),
-                done, last, steps, config.batch_size, config.num_frames, micro_batch,
-                accelerator.num_processes, accelerator.mixed_precision, accelerator.device)
+    LOGGER.info(
+        "%s: %d trained parameters, steps %d to %d of %d, %d clips x %d frames (%d at once "
+        "on each of %d processes), %s on %s",
+        leg.stage,
+        sum(p.numel() for p in trained),
+        done,
+        last,
+        steps,
+        config.batch_size,
+        config.num_frames,
+        micro_batch,
+        accelerator.num_processes,
+        accelerator.mixed_precision,
+        accelerator.device,
+    )
 
     # --- the loop ------------------------------------------------------------------------------
     micro = done * config.accumulation
@@ -155,8 +194,14 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     names: list[list[str]] = []  # of the samples of this step, for an error
     module.train()
     begin, waited, asked = time.perf_counter(), 0.0, time.perf_counter()
-    bar = tqdm(total=last, initial=done, disable=not accelerator.is_local_main_process,
-               mininterval=2, desc=leg.stage, unit="step")
+    bar = tqdm(
+        total=last,
+        initial=done,
+        disable=not accelerator.is_local_main_process,
+        mininterval=2,
+        desc=leg.stage,
+        unit="step",
+    )
     with bar:
         for batch in loader:
             waited += time.perf_counter() - asked
@@ -177,8 +222,9 @@ def train(leg, arguments, stop: StopSignal) -> bool:
                 norm = accelerator.clip_grad_norm_(trained, config.clip_norm)
                 row, stopping = agree(accelerator, recent, norm, stop)
                 # Under fp16 an infinite gradient is how the scaler finds its scale.
-                if not math.isfinite(row["loss"] + (row["grad_norm"] if accelerator.scaler is None
-                                                    else 0.0)):
+                if not math.isfinite(
+                    row["loss"] + (row["grad_norm"] if accelerator.scaler is None else 0.0)
+                ):
                     raise not_finite(accelerator, row, done + 1, recent["loss"], names)
                 recent.clear()
                 names.clear()
@@ -188,10 +234,12 @@ def train(leg, arguments, stop: StopSignal) -> bool:
                 optimizer.zero_grad()
             done += 1
             now = time.perf_counter()
-            row |= {"lr": optimizer.param_groups[0]["lr"],
-                    "steps/s": round(1 / (now - begin), 4),
-                    "samples/s": round(config.batch_size / (now - begin), 3),
-                    "data_wait": round(waited / (now - begin), 4)}
+            row |= {
+                "lr": optimizer.param_groups[0]["lr"],
+                "steps/s": round(1 / (now - begin), 4),
+                "samples/s": round(config.batch_size / (now - begin), 3),
+                "data_wait": round(waited / (now - begin), 4),
+            }
             if accelerator.device.type == "cuda":
                 row["gpu_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
             folder.append("log.jsonl", {"step": done, **row})
@@ -220,8 +268,9 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     folder.write_network(module, resolved)
     LOGGER.info("network written to %s", leg.output)
     if done < steps:
-        LOGGER.info("stopped at step %d of %d; go on with the same command and --resume", done,
-                    steps)
+        LOGGER.info(
+            "stopped at step %d of %d; go on with the same command and --resume", done, steps
+        )
     for tracker in accelerator.trackers:
         tracker.finish()
     folder.close()
@@ -238,8 +287,10 @@ def agree(accelerator, recent, norm, stop: StopSignal) -> tuple[dict[str, float]
     import torch
 
     names = list(recent)
-    values = torch.stack([torch.stack(recent[name]).mean() for name in names]
-                         + [torch.tensor(float(stop.requested), device=accelerator.device)])
+    values = torch.stack(
+        [torch.stack(recent[name]).mean() for name in names]
+        + [torch.tensor(float(stop.requested), device=accelerator.device)]
+    )
     *means, stopping = accelerator.reduce(values, "mean").tolist()
     norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
     return {**dict(zip(names, means, strict=True)), "grad_norm": norm}, stopping > 0
@@ -251,13 +302,18 @@ def not_finite(accelerator, row, step: int, losses, names: list[list[str]]) -> E
 
     from tgl_e2e.errors import InputError
 
-    broken = [name for loss, group in zip(losses, names, strict=True)
-              if not loss.isfinite() for name in group]
+    broken = [
+        name
+        for loss, group in zip(losses, names, strict=True)
+        if not loss.isfinite()
+        for name in group
+    ]
     found = gather_object(broken) or gather_object([name for group in names for name in group])
     return InputError(
         f"the loss is {row['loss']} and the norm of its gradient {row['grad_norm']} at step "
         f"{step}; its samples: {'; '.join(found)}. Look at them, lower lr or use "
-        "--mixed-precision no; the last saved state is kept, and --resume goes on from it")
+        "--mixed-precision no; the last saved state is kept, and --resume goes on from it"
+    )
 
 
 def score_of(report: dict[str, float], name: str, stage: str) -> float:
@@ -267,8 +323,10 @@ def score_of(report: dict[str, float], name: str, stage: str) -> float:
     if name == "loss" or stage == "dense":
         return -report["loss"]
     if name not in report:
-        raise InputError(f"best={name}: no figure of the validation; use loss or "
-                         f"{', '.join(key for key in report if key != 'loss')}")
+        raise InputError(
+            f"best={name}: no figure of the validation; use loss or "
+            f"{', '.join(key for key in report if key != 'loss')}"
+        )
     return report[name]
 
 
@@ -303,13 +361,19 @@ def divide_batch(config, processes: int) -> int:
     share = processes * config.accumulation
     if config.batch_size % share == 0:
         return config.batch_size // share
-    values = [n for n in range(1, config.batch_size + 1)
-              if config.batch_size % (processes * n) == 0]
-    fits = (f"with {processes} processes accumulation={', '.join(map(str, values))} works, or"
-            if values else "use")
-    raise InputError(f"batch_size {config.batch_size} cannot be divided by {processes} processes x "
-                     f"{config.accumulation} accumulation; {fits} a batch_size that is a multiple "
-                     f"of {share}")
+    values = [
+        n for n in range(1, config.batch_size + 1) if config.batch_size % (processes * n) == 0
+    ]
+    fits = (
+        f"with {processes} processes accumulation={', '.join(map(str, values))} works, or"
+        if values
+        else "use"
+    )
+    raise InputError(
+        f"batch_size {config.batch_size} cannot be divided by {processes} processes x "
+        f"{config.accumulation} accumulation; {fits} a batch_size that is a multiple "
+        f"of {share}"
+    )
 
 
 def tracker_of(name: str) -> list[str] | None:
@@ -338,8 +402,9 @@ def show_picture(accelerator, picture, step: int) -> None:
     for tracker in accelerator.trackers:
         if hasattr(tracker, "log_images"):
             layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-            tracker.log_images({"samples": np.asarray(Image.open(picture))[None]}, step=step,
-                               **layout)
+            tracker.log_images(
+                {"samples": np.asarray(Image.open(picture))[None]}, step=step, **layout
+            )
 
 
 def leave_signals_to_main(worker: int) -> None:

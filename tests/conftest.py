@@ -16,8 +16,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker and for what i
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=3,
-                     help="how often the training test is killed while it saves its state")
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=3,
+        help="how often the training test is killed while it saves its state",
+    )
 
 
 HIERA_SIZE = 256  # full width, a sixteenth of the tokens of 1024

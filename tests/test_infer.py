@@ -81,10 +81,18 @@ class StandIn:
         mask = np.zeros(video.size, bool)
         mask[:, : video.size[1] // 2] = True
         return [
-            Segmentation(text, len(frames), video.size, video.fps, frames, relevance, moments,
-                         [encode_mask(mask if n == 0 else ~mask)] * len(frames))
+            Segmentation(
+                text,
+                len(frames),
+                video.size,
+                video.fps,
+                frames,
+                relevance,
+                moments,
+                [encode_mask(mask if n == 0 else ~mask)] * len(frames),
+            )
             for n, text in enumerate(texts)
-        ]  # fmt: skip
+        ]
 
 
 @pytest.fixture
@@ -303,13 +311,7 @@ def network(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("moments", "relevant"),
-    [
-        ("auto", None),
-        ("all", 12),
-        ("top-k:4", 4),
-        ("{file}", 5),
-        ("{file}+top-k:2", 2),
-    ],
+    [("auto", None), ("all", 12), ("top-k:4", 4), ("{file}", 5), ("{file}+top-k:2", 2)],
 )
 def test_moments(tmp_path, capsys, clip, network, moments, relevant):
     file = tmp_path / "moments.json"

@@ -67,8 +67,21 @@ def test_objects():
     assert (spec.kind, spec.k, spec.intervals_of("x")) == ("intervals+top-k", 3, ((0, 4),))
 
 
-@pytest.mark.parametrize("spec", ["", "Auto", "top-k", "top-k:", "top-k:0", "top-k:-1", "top-k:x",
-                                  "top-k:1.5", "nothing.json", "nothing.json+top-k:4"])  # fmt: skip
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "Auto",
+        "top-k",
+        "top-k:",
+        "top-k:0",
+        "top-k:-1",
+        "top-k:x",
+        "top-k:1.5",
+        "nothing.json",
+        "nothing.json+top-k:4",
+    ],
+)
 def test_bad_words(spec):
     with pytest.raises(InputError):
         parse_moments(spec)

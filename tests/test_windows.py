@@ -6,8 +6,9 @@ import pytest
 from tgl_e2e.windows import deal_windows
 
 
-@pytest.mark.parametrize(("length", "window"), [(64, 8), (63, 8), (9, 8), (8, 8), (3, 8), (1, 8),
-                                                (32, 1), (17, 6)])
+@pytest.mark.parametrize(
+    ("length", "window"), [(64, 8), (63, 8), (9, 8), (8, 8), (3, 8), (1, 8), (32, 1), (17, 6)]
+)
 def test_windows_share_out_all_frames(length, window):
     windows = deal_windows(length, window)
     assert sorted(np.concatenate(windows).tolist()) == list(range(length))

@@ -16,11 +16,21 @@ def start(*arguments: str, processes: int = 1, **options) -> subprocess.Popen:
     launcher = [sys.executable]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     if processes > 1:  # accelerate launch starts several processes on GPUs only
-        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node",
-                     str(processes)]
+        launcher += [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            str(processes),
+        ]
     return subprocess.Popen(
-        [*launcher, "train.py", "--config", "tiny", *arguments], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options,
+        [*launcher, "train.py", "--config", "tiny", *arguments],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        **options,
     )
 
 

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tgl_e2e.config import TGLConfig
+    from tgl_e2e.inference.segmenter import VideoSegmenter
     from tgl_e2e.model.tgl import TGL
     from tgl_e2e.results import FrameResult, Segmentation
-    from tgl_e2e.segmenter import VideoSegmenter
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "TGL": "tgl_e2e.model.tgl",
     "TGLConfig": "tgl_e2e.config",
-    "VideoSegmenter": "tgl_e2e.segmenter",
+    "VideoSegmenter": "tgl_e2e.inference.segmenter",
     "Segmentation": "tgl_e2e.results",
     "FrameResult": "tgl_e2e.results",
 }

@@ -26,8 +26,10 @@ class VisionConfig:
 
     base: str | None = field(
         default=None,
-        metadata={"help": "SAM2.1 weights: hub id (facebook/sam2.1-hiera-base-plus) or .pt file; "
-                          "null trains from scratch"},
+        metadata={
+            "help": "SAM2.1 weights: hub id (facebook/sam2.1-hiera-base-plus) or .pt file; "
+            "null trains from scratch"
+        },
     )
     architecture: str = field(
         default="sam2.1_hiera_b+",
@@ -46,8 +48,10 @@ class TextConfig:
 
     base: str | None = field(
         default=None,
-        metadata={"help": "RoBERTa weights: hub id (FacebookAI/roberta-base) or folder, "
-                          "which also decides the sizes; null trains from scratch"},
+        metadata={
+            "help": "RoBERTa weights: hub id (FacebookAI/roberta-base) or folder, "
+            "which also decides the sizes; null trains from scratch"
+        },
     )
     vocab_size: int = 50265
     hidden_size: int = 768
@@ -92,13 +96,17 @@ class TAMConfig:
     num_layers: int = 1
     pooling: str = field(
         default="mean",
-        metadata={"help": "frame query from the feature map: 'mean', or 'text' (attention pooling "
-                          "steered by the sentence)"},
+        metadata={
+            "help": "frame query from the feature map: 'mean', or 'text' (attention pooling "
+            "steered by the sentence)"
+        },
     )
     smooth: int = field(
         default=1,
-        metadata={"help": "in inference scores are averaged over so many neighbouring frames, each "
-                          "seen in another window; an odd number"},
+        metadata={
+            "help": "in inference scores are averaged over so many neighbouring frames, each "
+            "seen in another window; an odd number"
+        },
     )
 
 
@@ -110,32 +118,36 @@ class MemoryConfig:
     num_pointers: int = field(default=16, metadata={"help": "nearest object pointers"})
     pool: int = field(
         default=1,
-        metadata={"help": "2 keeps memories averaged over 2 x 2 cells: attention to them costs a "
-                          "fourth"},
+        metadata={
+            "help": "2 keeps memories averaged over 2 x 2 cells: attention to them costs a fourth"
+        },
     )
     bank: str = field(
         default="relevant", metadata={"help": "'relevant': M+ frames only; 'all': every frame"}
     )
     present_only: bool = field(
         default=False,
-        metadata={"help": "inference: an M+ frame in which no object was found is not remembered "
-                          "and takes the path of M- frames (never with bank 'all' or where a "
-                          "target is promised)"},
+        metadata={
+            "help": "inference: an M+ frame in which no object was found is not remembered "
+            "and takes the path of M- frames (never with bank 'all' or where a "
+            "target is promised)"
+        },
     )
     anchor: float = field(
         default=0.0,
-        metadata={"help": "inference with the network's own M+: memory begins at a frame whose "
-                          "relevance is at least this share of the video's highest (the first such "
-                          "frame of its block), and earlier frames come after it; 0: at the first "
-                          "M+ frame"},
+        metadata={
+            "help": "inference with the network's own M+: memory begins at a frame whose "
+            "relevance is at least this share of the video's highest (the first such "
+            "frame of its block), and earlier frames come after it; 0: at the first "
+            "M+ frame"
+        },
     )
     mfe: bool = field(
         default=True,
         metadata={"help": "moment-aware feature extraction: M- frames use F_SAM, not F_Adp"},
     )
     dual_path: bool = field(
-        default=True,
-        metadata={"help": "false: every frame takes the language path (the baseline)"},
+        default=True, metadata={"help": "false: every frame takes the language path (the baseline)"}
     )
 
 
@@ -164,23 +176,31 @@ class TGLConfig:
 
     def __post_init__(self) -> None:
         if len(self.text.adapter_layers) != 3 or len(self.adapter.patch_sizes) != 3:
-            raise InputError("text.adapter_layers and adapter.patch_sizes need three entries each, "
-                             "one per adapter")
+            raise InputError(
+                "text.adapter_layers and adapter.patch_sizes need three entries each, "
+                "one per adapter"
+            )
         if list(self.text.adapter_layers) != sorted(set(self.text.adapter_layers)):
             raise InputError(f"text.adapter_layers {self.text.adapter_layers} must ascend")
         if min(self.adapter.patch_sizes) < 1:
             raise InputError(f"adapter.patch_sizes {self.adapter.patch_sizes} must be positive")
         for part, name in ((self.adapter, "adapter"), (self.tam, "tam")):
             if part.num_heads < 1 or part.dim % part.num_heads or part.dim % 4:
-                raise InputError(f"{name}.dim {part.dim} must be a multiple of {name}.num_heads "
-                                 f"{part.num_heads} and of 4")
+                raise InputError(
+                    f"{name}.dim {part.dim} must be a multiple of {name}.num_heads "
+                    f"{part.num_heads} and of 4"
+                )
         if max(self.text.adapter_layers) > self.text.num_layers:
-            raise InputError(f"text.adapter_layers {self.text.adapter_layers} exceed "
-                             f"text.num_layers {self.text.num_layers}")
+            raise InputError(
+                f"text.adapter_layers {self.text.adapter_layers} exceed "
+                f"text.num_layers {self.text.num_layers}"
+            )
         side = self.vision.image_size
         if side < 32 or side % 32:
-            raise InputError(f"vision.image_size is {side}; it must be a multiple of 32, the "
-                             "stride of the trunk's last stage")
+            raise InputError(
+                f"vision.image_size is {side}; it must be a multiple of 32, the "
+                "stride of the trunk's last stage"
+            )
         if self.memory.bank not in ("relevant", "all"):
             raise InputError(f"memory.bank is {self.memory.bank!r}; use 'relevant' or 'all'")
         if not 0 <= self.memory.anchor <= 1:
@@ -209,8 +229,10 @@ class TGLConfig:
         """Reads ``folder/config.json``."""
         path = Path(folder) / CONFIG_NAME
         if not path.is_file():
-            raise InputError(f"checkpoint {folder}: no {CONFIG_NAME} in it; give a folder written "
-                             "by save_pretrained (config.json and model.safetensors)")
+            raise InputError(
+                f"checkpoint {folder}: no {CONFIG_NAME} in it; give a folder written "
+                "by save_pretrained (config.json and model.safetensors)"
+            )
         try:
             values = json.loads(path.read_text())
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -274,9 +296,12 @@ def from_dict(cls: type, values: Any, where: str) -> Any:
 def _check_type(value: Any, annotation: str, where: str) -> None:
     """Plain values alone: a word where a number belongs would only fail much later."""
     accepted, called = {
-        "int": ((int,), "a whole number"), "float": ((int, float), "a number"),
-        "bool": ((bool,), "true or false"), "str": ((str,), "a word"),
+        "int": ((int,), "a whole number"),
+        "float": ((int, float), "a number"),
+        "bool": ((bool,), "true or false"),
+        "str": ((str,), "a word"),
     }.get(annotation, ((object,), ""))
-    if not isinstance(value, accepted) or (isinstance(value, bool) and annotation in
-                                           ("int", "float")):
+    if not isinstance(value, accepted) or (
+        isinstance(value, bool) and annotation in ("int", "float")
+    ):
         raise InputError(f"{where} is {value!r}; give {called}")

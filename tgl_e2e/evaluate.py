@@ -21,12 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.modes import (
-    check_moments,
-    default_moments,
-    default_split,
-    moments_source,
-)
+from tgl_e2e.evaluation.modes import check_moments, default_moments, default_split, moments_source
 from tgl_e2e.evaluation.processes import Processes, process_index, share_out, work_of
 
 if TYPE_CHECKING:
@@ -76,31 +71,61 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--checkpoint", required=True, metavar="DIR", help="folder (or hub id) of the network")
     add("--dataset", required=True, choices=DATASETS, help="layout of the data set")
     add("--root", required=True, type=Path, metavar="DIR", help="folder that holds the splits")
-    add("--split", help="which split (default: valid_u; valid of ref-youtube-vos and ref-davis, "
-        "val of refcoco)")  # fmt: skip
+    add(
+        "--split",
+        help="which split (default: valid_u; valid of ref-youtube-vos and ref-davis, "
+        "val of refcoco)",
+    )
     add(
         "--moments",
         help="where the relevant frames come from: auto (the network), oracle (the data set), all, "
         "top-k:4, oracle+top-k:4, FILE or FILE+top-k:4; FILE holds intervals, or is of the form "
         "of the data set's moments.json (default: auto; all for refcoco, which has single images)",
     )
-    add("--output", required=True, type=Path, metavar="DIR",
-        help="folder for metrics.json, per_expression.csv and masks/")  # fmt: skip
-    add("--threshold", type=probability, default=0.5, metavar="P",
-        help="relevance from which a frame counts as relevant (default: %(default)s)")  # fmt: skip
-    add("--always-target", action="store_true",
-        help="never answer with nothing: without a relevant frame take the 4 best")  # fmt: skip
-    add("--tam-stride", type=int, default=1, metavar="N",
+    add(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder for metrics.json, per_expression.csv and masks/",
+    )
+    add(
+        "--threshold",
+        type=probability,
+        default=0.5,
+        metavar="P",
+        help="relevance from which a frame counts as relevant (default: %(default)s)",
+    )
+    add(
+        "--always-target",
+        action="store_true",
+        help="never answer with nothing: without a relevant frame take the 4 best",
+    )
+    add(
+        "--tam-stride",
+        type=int,
+        default=1,
+        metavar="N",
         help="relevance from every N-th frame, interpolated; 0: none, where --moments need none "
-        "(default: %(default)s, every frame)")  # fmt: skip
+        "(default: %(default)s, every frame)",
+    )
     add("--max-videos", type=positive, metavar="N", help="only the first N videos")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
-    add("--threads", type=positive, default=1, metavar="N",
+    add(
+        "--threads",
+        type=positive,
+        default=1,
+        metavar="N",
         help="of each process on a CPU; with 1 the numbers are the same to the last digit however "
-        "many processes there are: rather start one per core (default: %(default)s)")  # fmt: skip
+        "many processes there are: rather start one per core (default: %(default)s)",
+    )
     add("--no-masks", action="store_true", help="write no masks, only scores")
-    add("--submission", type=Path, metavar="ZIP",
-        help="also pack the masks into the zip that the data set's server takes")  # fmt: skip
+    add(
+        "--submission",
+        type=Path,
+        metavar="ZIP",
+        help="also pack the masks into the zip that the data set's server takes",
+    )
     add("--resume", action="store_true", help="go on with an evaluation that was interrupted")
     args = parser.parse_args(arguments)
     if args.submission is not None and args.no_masks:
@@ -147,9 +172,12 @@ class Evaluation:
         self.processes = Processes(args.device, args.threads)
         self.model = TGL.from_pretrained(args.checkpoint, device=self.processes.device)
         segmenter = VideoSegmenter(
-            self.model, threshold=args.threshold, always_target=args.always_target,
-            tam_stride=args.tam_stride, keep_logits=args.dataset == "ref-davis",
-        )  # fmt: skip
+            self.model,
+            threshold=args.threshold,
+            always_target=args.always_target,
+            tam_stride=args.tam_stride,
+            keep_logits=args.dataset == "ref-davis",
+        )
         self.segment: Segment = lambda frames, texts, moments: segmenter.segment(
             frames, texts, moments=moments
         )
@@ -159,8 +187,11 @@ class Evaluation:
 
     def _identity(self) -> dict[str, Any]:
         """What results depend on."""
-        return {**decisive(vars(self.args)), "checkpoint": self.checkpoint,
-                "masks": not self.args.no_masks}
+        return {
+            **decisive(vars(self.args)),
+            "checkpoint": self.checkpoint,
+            "masks": not self.args.no_masks,
+        }
 
     def run(self) -> None:
         """Segments this process's share; the main process then writes the report."""
@@ -172,9 +203,15 @@ class Evaluation:
             self.processes.wait()  # all have read before any of them writes
             try:
                 segment_videos(
-                    self.segment, self.args.dataset, share, self.moments_of, self.partial,
-                    self.scenes, None if self.args.no_masks else self.args.output / "masks", bar,
-                )  # fmt: skip
+                    self.segment,
+                    self.args.dataset,
+                    share,
+                    self.moments_of,
+                    self.partial,
+                    self.scenes,
+                    None if self.args.no_masks else self.args.output / "masks",
+                    bar,
+                )
                 self.processes.wait()
             finally:
                 bar.close()
@@ -272,8 +309,10 @@ def decisive(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the command's arguments that the result of a video depends on, beside the network;
     from a parsed command line, or from what metrics.json has of one."""
     names = ("dataset", "split", "moments", "threshold", "always_target", "tam_stride")
-    return {"root": str(Path(arguments["root"]).resolve()),
-            **{name: arguments[name] for name in names if name in arguments}}
+    return {
+        "root": str(Path(arguments["root"]).resolve()),
+        **{name: arguments[name] for name in names if name in arguments},
+    }
 
 
 def fingerprint(checkpoint: str) -> str:

@@ -90,10 +90,7 @@ class ResultFile:
 
 
 def write_result_json(
-    path: str | os.PathLike,
-    segmentations: Sequence[Segmentation],
-    video: str,
-    checkpoint: str,
+    path: str | os.PathLike, segmentations: Sequence[Segmentation], video: str, checkpoint: str
 ) -> None:
     """Writes the segmentations of one video; the schema is that of `read_result_json`."""
     first = segmentations[0]

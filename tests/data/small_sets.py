@@ -119,23 +119,38 @@ def write_refcoco(root: Path, kind: str = "refcoco") -> Path:
         picture = 1 if n < 4 else 2
         images.append(
             {
-                "file_name": f"COCO_train2014_{picture:012d}.jpg", "height": HEIGHT,
-                "width": WIDTH, "original_id": picture, "id": n, "caption": f"sentence {n}",
+                "file_name": f"COCO_train2014_{picture:012d}.jpg",
+                "height": HEIGHT,
+                "width": WIDTH,
+                "original_id": picture,
+                "id": n,
+                "caption": f"sentence {n}",
                 "dataset_name": kind,
             }
-        )  # fmt: skip
+        )
         annotations.append(
             {
-                "segmentation": segmentation, "area": 24.0, "iscrowd": 0, "bbox": [2, 2, 6, 4],
-                "image_id": n, "category_id": 1, "id": n, "original_id": original,
+                "segmentation": segmentation,
+                "area": 24.0,
+                "iscrowd": 0,
+                "bbox": [2, 2, 6, 4],
+                "image_id": n,
+                "category_id": 1,
+                "id": n,
+                "original_id": original,
             }
-        )  # fmt: skip
+        )
     for split in ("train", "val"):
         write_json(
             root / kind / f"instances_{kind}_{split}.json",
-            {"info": "", "licenses": "", "images": images, "annotations": annotations,
-             "categories": []},
-        )  # fmt: skip
+            {
+                "info": "",
+                "licenses": "",
+                "images": images,
+                "annotations": annotations,
+                "categories": [],
+            },
+        )
     return root
 
 
@@ -143,9 +158,7 @@ def write_mevis(root: Path, split: str = "train", moments: bool = True) -> Path:
     """One video; expressions: one object, two objects, no target."""
     folder = root / split
     write_frames(folder / "JPEGImages" / "clip")
-    masks = {
-        str(10 + obj): [rle(object_ids(i) == obj) for i in range(FRAMES)] for obj in (1, 2)
-    }
+    masks = {str(10 + obj): [rle(object_ids(i) == obj) for i in range(FRAMES)] for obj in (1, 2)}
     expressions = {
         "0": {"exp": "the square that slides", "obj_id": [1], "anno_id": [11]},
         "1": {"exp": "both", "obj_id": [1, 2], "anno_id": [11, 12]},

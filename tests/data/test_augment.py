@@ -74,8 +74,12 @@ def test_sentence_and_pictures_are_mirrored_together_or_not_at_all():
     for seed in range(30):
         change = draw("the dog running left", seed=seed)
         assert change.flip and change.text == "the dog running right"
-        for text in ("the man that left the room", "the wheel spinning clockwise",
-                     "the leftmost of the cats", "the dog right behind him"):
+        for text in (
+            "the man that left the room",
+            "the wheel spinning clockwise",
+            "the leftmost of the cats",
+            "the dog right behind him",
+        ):
             change = draw(text, seed=seed)
             assert not change.flip and change.text == text
 
@@ -184,7 +188,8 @@ def test_masks_and_pictures_move_together(clip, flip, seed):
         painted = picture.copy()
         painted[..., 1] = 255 * mask
         frame, found = augment_frame(
-            Image.fromarray(painted), mask, 64, box, Augmentation("", flip))
+            Image.fromarray(painted), mask, 64, box, Augmentation("", flip)
+        )
         assert torch.equal(frame[1] >= 128, found)
         # Nothing of the objects was cut off.
         cell = (box[2] - box[0]) * (box[3] - box[1]) / 64**2
@@ -215,8 +220,10 @@ def test_resized_as_in_inference(clip, size):
     """Inference resizes floats and rounds; bytes round once more, by one level at most."""
     for picture in clip[0]:
         exact = F.interpolate(
-            torch.from_numpy(picture).permute(2, 0, 1)[None].float(), size=(size, size),
-            mode="bilinear", antialias=True,
+            torch.from_numpy(picture).permute(2, 0, 1)[None].float(),
+            size=(size, size),
+            mode="bilinear",
+            antialias=True,
         )[0]
         assert (resize(Image.fromarray(picture), size) - exact).abs().max() <= 1.01
 

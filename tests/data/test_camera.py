@@ -80,8 +80,7 @@ def test_shares_decide_and_leave_other_draws_alone():
         assert 0.7 < camera.aspect <= 16 / 9 and camera.colours is not None
         assert 15 <= camera.quality < 60 and camera.clutter is not None
         assert vars(draw_camera(none, np.random.default_rng(seed))) == vars(Camera())
-        half = draw_camera(dataclasses.replace(every, photometric=0.0),
-                           np.random.default_rng(seed))
+        half = draw_camera(dataclasses.replace(every, photometric=0.0), np.random.default_rng(seed))
         assert half.aspect == camera.aspect and half.quality == camera.quality
 
 

@@ -3,15 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from small_sets import (
-    NAMES,
-    WIDTH,
-    edit_json,
-    write_davis,
-    write_mevis,
-    write_refcoco,
-    write_ytvos,
-)
+from small_sets import NAMES, WIDTH, edit_json, write_davis, write_mevis, write_refcoco, write_ytvos
 
 from tgl_e2e.data.check.__main__ import main
 from tgl_e2e.data.datasets import read_dataset
@@ -64,8 +56,12 @@ def test_notes_are_no_problems(tmp_path, capsys):
     edit_json(tmp_path / "train" / "mask_dict.json", lambda c: c.update({"99": [None]}))
     status, lines, _ = run(capsys, "mevis", tmp_path, "--split", "train")
     assert status == 0
-    for note in ("moments.json is missing: 1", "expressions without target: 1",
-                 "no expression names: 1 (99)", "not listed, and not read: 1"):  # fmt: skip
+    for note in (
+        "moments.json is missing: 1",
+        "expressions without target: 1",
+        "no expression names: 1 (99)",
+        "not listed, and not read: 1",
+    ):
         assert any("note: " in line and note in line for line in lines), (note, lines)
 
 
@@ -105,7 +101,7 @@ MEVIS_FAULTS = [
     (MOMENTS, lambda c: expression(c)["objects"].update({"1": [[1.5, 2]]}), "moments that are no"),
     (MOMENTS, lambda c: expression(c, "1")["objects"].update({"2": [[0, 1]]}), "no mask at all: 1"),
     (MOMENTS, lambda c: expression(c, "2")["objects"].update({"1": [[0, 1]]}), "without target: 1"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "change", "what"), MEVIS_FAULTS)
@@ -131,9 +127,14 @@ def test_all_faults_are_reported_at_once_with_counts(tmp_path, capsys):
     assert "2 (video clip, expression 0, object 1: [7, 8], frames are 0 to 3; video" in problem(
         lines, "outside the video"
     )
-    for what in ("a folder of frames: 1 (", f"not there: 1 ({frames[1]})", "cannot be read: 1",
-                 "frames differ in size: 1 (clip)", "without an entry in moments.json: 3",
-                 "size of their picture: 1"):  # fmt: skip
+    for what in (
+        "a folder of frames: 1 (",
+        f"not there: 1 ({frames[1]})",
+        "cannot be read: 1",
+        "frames differ in size: 1 (clip)",
+        "without an entry in moments.json: 3",
+        "size of their picture: 1",
+    ):
         problem(lines, what)
     assert lines[-1].endswith("7 kinds of problem")
 
@@ -153,9 +154,13 @@ def test_faults_of_palette_annotations(tmp_path, capsys):
     edit_json(meta, change)
     status, lines, _ = run(capsys, "ref-youtube-vos", root, "--split", "train")
     assert status == 1
-    for what in ("frames without an annotation: 1", "cannot be read: 1",
-                 "in size from their picture: 1", "shows: 1 (video 0043f083b5, expression 0, obj",
-                 "damaged: 1 (video 0043f083b5, expression 1: obj_id a"):  # fmt: skip
+    for what in (
+        "frames without an annotation: 1",
+        "cannot be read: 1",
+        "in size from their picture: 1",
+        "shows: 1 (video 0043f083b5, expression 0, obj",
+        "damaged: 1 (video 0043f083b5, expression 1: obj_id a",
+    ):
         problem(lines, what)
     edit_json(meta, lambda c: c["videos"]["0043f083b5"].pop("frames"))
     problem(run(capsys, "ref-youtube-vos", root)[1], "a list of frames or expressions: 1")

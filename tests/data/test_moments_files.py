@@ -9,7 +9,7 @@ from small_sets import write_json, write_mevis, write_ytvos
 
 from tgl_e2e.data.datasets import read_dataset
 from tgl_e2e.data.moments import main
-from tgl_e2e.data.moments_file import merge, read_moments, unite, write_moments
+from tgl_e2e.data.moments_json import merge, read_moments, unite, write_moments
 from tgl_e2e.data.moments_table import TableError, format_table, read_table
 from tgl_e2e.errors import InputError
 
@@ -166,8 +166,10 @@ def test_ids_and_frames_are_held_against_the_data_set(tmp_path, capsys):
 
 def test_a_converted_table_is_read_with_the_data_set(tmp_path, capsys):
     root = write_mevis(tmp_path, moments=False)
-    source = table(tmp_path, "video,expression,object,start,end\n"
-                   "clip,0,1,1,2\nclip,1,1,0,0\nclip,1,2,2,3\nclip,2,,,\n")  # fmt: skip
+    source = table(
+        tmp_path,
+        "video,expression,object,start,end\nclip,0,1,1,2\nclip,1,1,0,0\nclip,1,2,2,3\nclip,2,,,\n",
+    )
     path = root / "train" / "moments.json"
     arguments = ("--root", root, "--split", "train")
     assert run(capsys, "to-json", source, "--output", path, *arguments)[0] == 0
@@ -185,8 +187,12 @@ def test_validate_reports_every_problem(tmp_path, capsys):
     write_moments(path, {"clip": known})
     status, out, _ = run(capsys, "validate", path, "--root", root, "--split", "train")
     assert status == 1
-    for what in ("outside the video: 1", "objects without moments: 1", "unknown expressions: 1",
-                 "without an entry in moments.json: 1 (video clip, expression 2)"):  # fmt: skip
+    for what in (
+        "outside the video: 1",
+        "objects without moments: 1",
+        "unknown expressions: 1",
+        "without an entry in moments.json: 1 (video clip, expression 2)",
+    ):
         assert what in out
     arguments = ("--root", root, "--split", "train")
     assert run(capsys, "validate", tmp_path / "none.json", *arguments)[0] == 2
@@ -195,8 +201,11 @@ def test_validate_reports_every_problem(tmp_path, capsys):
 
 def test_merge_unites_and_tells_where_files_differ(tmp_path, capsys):
     first = {"a": {"0": {"1": [(0, 4)], "2": [(1, 1)]}, "1": {}}, "b": {"0": {"*": [(0, 0)]}}}
-    second = {"a": {"0": {"1": [(3, 6), (9, 9)], "3": [(1, 1)]}, "1": {"4": [(2, 2)]}},
-              "b": {"0": {"*": [(0, 0)]}}, "c": {"0": {}}}  # fmt: skip
+    second = {
+        "a": {"0": {"1": [(3, 6), (9, 9)], "3": [(1, 1)]}, "1": {"4": [(2, 2)]}},
+        "b": {"0": {"*": [(0, 0)]}},
+        "c": {"0": {}},
+    }
     write_moments(tmp_path / "1.json", first)
     write_moments(tmp_path / "2.json", second)
     files = [tmp_path / "1.json", tmp_path / "2.json"]
@@ -264,8 +273,11 @@ def test_moments_from_masks_are_those_of_the_reader(tmp_path, capsys, caplog):
     root = write_ytvos(tmp_path)
     path = root / "meta_expressions" / "train" / "moments.json"
     arguments = ("from-masks", "ref-youtube-vos", "--root", root, "--output", path, "--split")
-    before = [dict(e.moments) for v in read_dataset("ref-youtube-vos", root, "train").videos
-              for e in v.expressions]  # fmt: skip
+    before = [
+        dict(e.moments)
+        for v in read_dataset("ref-youtube-vos", root, "train").videos
+        for e in v.expressions
+    ]
     assert run(capsys, *arguments, "train")[0] == 0
     caplog.clear()
     data = read_dataset("ref-youtube-vos", root, "train")

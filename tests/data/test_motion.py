@@ -9,14 +9,7 @@ from torch.utils.data import DataLoader
 
 from tgl_e2e.data.clips import ClipOptions, collate
 from tgl_e2e.data.motion import MotionClips, draw_clip
-from tgl_e2e.data.synthetic import (
-    COLOURS,
-    MOTIONS,
-    SHAPES,
-    absent_expression,
-    make_scene,
-    render,
-)
+from tgl_e2e.data.synthetic import COLOURS, MOTIONS, SHAPES, absent_expression, make_scene, render
 
 OPTIONS = ClipOptions(uniform_share=0.5, full_share=0.3, cues={"mixed": 0.5, "motion": 0.5})
 
@@ -92,13 +85,18 @@ def test_selective_supervision_drops_objects_whose_moment_is_not_in_the_clip():
             break
     expression = several[0]
     first, second = expression.objects[:2]
-    only_first = [t for s, e in expression.moments[first] for t in range(s, e + 1)
-                  if not any(a <= t <= b for a, b in expression.moments[second])]
+    only_first = [
+        t
+        for s, e in expression.moments[first]
+        for t in range(s, e + 1)
+        if not any(a <= t <= b for a, b in expression.moments[second])
+    ]
     frames = np.array(only_first[:2])
     ids = render(scene, frames.tolist(), 128).ids
     kept = draw_clip(scene, expression, frames, 0, options).target.numpy()
     everything = draw_clip(
-        scene, expression, frames, 0, dataclasses.replace(options, selective=False)).target.numpy()
+        scene, expression, frames, 0, dataclasses.replace(options, selective=False)
+    ).target.numpy()
     assert not (kept & (ids == second + 1)).any() and (kept & (ids == first + 1)).any()
     assert (everything == np.isin(ids, [o + 1 for o in expression.objects])).all()
 

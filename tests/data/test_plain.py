@@ -8,15 +8,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from tgl_e2e.data.datasets import read_dataset
-from tgl_e2e.data.plain import (
-    ACTIONS,
-    COLOURS,
-    Thing,
-    draw_frames,
-    draw_things,
-    main,
-    sentences,
-)
+from tgl_e2e.data.plain import ACTIONS, COLOURS, Thing, draw_frames, draw_things, main, sentences
 
 GREY = Image.new("RGB", (160, 120), "dimgray")
 
@@ -31,9 +23,13 @@ def test_things_do_what_they_are_said_to_in_their_moment(action):
     changes = [(ids[t] != ids[t - 1]).any() for t in range(11, 21)]
     assert not any(changes) if action is None else np.mean(changes) >= 0.5
     rows, columns = (np.array([np.argwhere(m)[:, i].mean() for m in ids]) for i in (0, 1))
-    moved = {"left": columns[0] - columns[20], "right": columns[20] - columns[0],
-             "up": rows[0] - rows[20], "down": rows[20] - rows[0],
-             "jump": min(rows[0], rows[20]) - rows[10:21].min()}  # and down again
+    moved = {
+        "left": columns[0] - columns[20],
+        "right": columns[20] - columns[0],
+        "up": rows[0] - rows[20],
+        "down": rows[20] - rows[0],
+        "jump": min(rows[0], rows[20]) - rows[10:21].min(),
+    }  # and down again
     assert all((distance > 15) == (name == action) for name, distance in moved.items())
     area = ids[20].sum() / ids[0].sum()
     assert (area > 2) == (action == "grow") and (area < 0.5) == (action == "shrink")
@@ -77,8 +73,12 @@ def test_things_that_do_everything_and_stay_in_the_picture():
         _, ids = draw_frames(things, Image.new("RGB", (480, 480)), 36)
         # covered by another now and then, never gone to the side
         last = ids[-1]
-        assert all(thing.action in (None, "jump", "spin", "grow", "shrink")
-                   or (last == i).any() or len(things) > 1 for i, thing in enumerate(things, 1))
+        assert all(
+            thing.action in (None, "jump", "spin", "grow", "shrink")
+            or (last == i).any()
+            or len(things) > 1
+            for i, thing in enumerate(things, 1)
+        )
 
 
 def test_bad_input_takes_one_line(tmp_path, capsys):

@@ -25,15 +25,15 @@ from tgl_e2e.errors import InputError
 SIZE = 64  # of the pictures on disk, and of most clips
 PLAIN = ClipOptions(num_frames=6, block=24, size=SIZE)
 CHANGED = dataclasses.replace(
-    PLAIN, uniform_share=0.3, flip=0.5, photometric=0.5, scale=0.5, remember_target=0.5)
+    PLAIN, uniform_share=0.3, flip=0.5, photometric=0.5, scale=0.5, remember_target=0.5
+)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """Eight videos in the layout of MeViS, expressions of every kind."""
     root = tmp_path_factory.mktemp("motion")
-    write_split(root, "train", videos=8, seed=5, level="full",
-                recording=Recording((SIZE, SIZE)))
+    write_split(root, "train", videos=8, seed=5, level="full", recording=Recording((SIZE, SIZE)))
     return root
 
 
@@ -140,8 +140,11 @@ def test_clips_are_the_frames_and_masks_on_disk(dataset):
         assert clip.relevant.tolist() == relevant[frames].tolist()
         assert clip.positions.diff().tolist() == np.diff(frames).tolist()
         assert clip.positions[0] >= 0 and clip.positions[-1] < PLAIN.block
-        kept = [obj for obj, moments in expression.moments.items()
-                if any(start <= t <= end for start, end in moments for t in frames)]
+        kept = [
+            obj
+            for obj, moments in expression.moments.items()
+            if any(start <= t <= end for start, end in moments for t in frames)
+        ]
         for i, t in enumerate(frames):
             assert np.array_equal(clip.frames[i].permute(1, 2, 0), np.asarray(video.pictures[t]))
             target = np.zeros((SIZE, SIZE), dtype=bool)
@@ -155,8 +158,12 @@ def test_targets_are_the_masks_resized(dataset, size):
     for clip in every_clip(dataset, dataclasses.replace(PLAIN, size=size, selective=False)):
         _, expression = record(dataset, clip)
         masks = np.stack([expression.mask(t) for t in numbers(clip)])
-        covered = F.interpolate(torch.from_numpy(masks)[None].float(), size=(size, size),
-                                mode="bilinear", antialias=True)[0]
+        covered = F.interpolate(
+            torch.from_numpy(masks)[None].float(),
+            size=(size, size),
+            mode="bilinear",
+            antialias=True,
+        )[0]
         clear = (covered - 0.5).abs() > 0.02  # bytes round once more
         assert clear.float().mean() > 0.98
         assert torch.equal(clip.target[clear], (covered > 0.5)[clear])
@@ -181,8 +188,10 @@ def test_no_target(dataset):
 
 
 def test_a_clip_that_meets_no_moment_has_no_target(dataset):
-    for options in (dataclasses.replace(PLAIN, uniform_share=1.0),
-                    dataclasses.replace(PLAIN, moment_sampling=False)):
+    for options in (
+        dataclasses.replace(PLAIN, uniform_share=1.0),
+        dataclasses.replace(PLAIN, moment_sampling=False),
+    ):
         clips = [c for c in every_clip(dataset, options, 4) if not c.relevant.any()]
         meant = [c for c in clips if not record(dataset, c)[1].no_target]
         assert len(meant) > 3 and not any(c.target.any() for c in clips)
@@ -244,16 +253,22 @@ class Spy:
 
 
 def test_only_chosen_frames_and_kept_objects_are_read(copy, dataset):
-    clip = next(c for c in every_clip(dataset, PLAIN, 3)
-                if c.relevant.any() and len(record(dataset, c)[1].objects) > 1)
+    clip = next(
+        c
+        for c in every_clip(dataset, PLAIN, 3)
+        if c.relevant.any() and len(record(dataset, c)[1].objects) > 1
+    )
     video, expression = record(read_mevis(copy, "train"), clip)
     spy = Spy(expression.masks)
     spied = dataclasses.replace(expression, masks=spy)
     for seed in range(5):
         spy.asked.clear()
         drawn = draw_clip(video, spied, "mevis", PLAIN, np.random.default_rng(seed))
-        kept = tuple(obj for obj, moments in expression.moments.items()
-                     if any(s <= t <= e for s, e in moments for t in numbers(drawn)))
+        kept = tuple(
+            obj
+            for obj, moments in expression.moments.items()
+            if any(s <= t <= e for s, e in moments for t in numbers(drawn))
+        )
         assert spy.asked == [(kept, t) for t in numbers(drawn)]
     for t, path in enumerate(video.frames):
         if t not in numbers(drawn):  # what is left of it says its size and nothing else
@@ -276,10 +291,15 @@ def test_missing_moments_are_the_frames_with_a_mask(copy, caplog):
 def test_expressions_without_any_mask_are_dropped_and_counted(copy, caplog):
     name = "meta_expressions.json"
     meta = json.loads((copy / "train" / name).read_text())
-    gone = next(e["anno_id"][0] for v in meta["videos"].values() for e in v["expressions"].values()
-                if e["anno_id"])
-    without = sum(e["anno_id"] == [gone] for v in meta["videos"].values()
-                  for e in v["expressions"].values())
+    gone = next(
+        e["anno_id"][0]
+        for v in meta["videos"].values()
+        for e in v["expressions"].values()
+        if e["anno_id"]
+    )
+    without = sum(
+        e["anno_id"] == [gone] for v in meta["videos"].values() for e in v["expressions"].values()
+    )
     edit(copy, "mask_dict.json", lambda c: c.update({str(gone): [None] * len(c[str(gone)])}))
     data = read_mevis(copy, "train")
     with caplog.at_level(logging.INFO):
@@ -290,8 +310,11 @@ def test_expressions_without_any_mask_are_dropped_and_counted(copy, caplog):
 
 
 def test_all_expressions_dropped_is_an_error(copy):
-    edit(copy, "mask_dict.json",
-         lambda c: c.update({key: [None] * len(track) for key, track in c.items()}))
+    edit(
+        copy,
+        "mask_dict.json",
+        lambda c: c.update({key: [None] * len(track) for key, track in c.items()}),
+    )
 
     def only_targets(meta):
         for video in meta["videos"].values():

@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from tgl_e2e.data.sampling import (
-    choose_stretch,
-    sample_evenly,
-    sample_in_stretch,
-    select_objects,
-)
+from tgl_e2e.data.sampling import choose_stretch, sample_evenly, sample_in_stretch, select_objects
 
 
 def sample_clip(relevant, num_frames, block, rng, moment_sampling=True) -> np.ndarray:
@@ -186,8 +181,10 @@ def test_objects_outside_the_clip_are_dropped_and_the_others_kept():
             starts = rng.integers(0, 60, rng.integers(0, 4)).tolist()
             moments[obj] = [(start, int(start + rng.integers(0, 9))) for start in starts]
         frames = np.sort(rng.integers(0, 70, rng.integers(1, 9)))
-        inside = {obj: {t for start, end in spans for t in range(start, end + 1)}
-                  for obj, spans in moments.items()}
+        inside = {
+            obj: {t for start, end in spans for t in range(start, end + 1)}
+            for obj, spans in moments.items()
+        }
         expected = [obj for obj in moments if inside[obj] & set(frames.tolist())]
         assert select_objects(moments, frames) == expected
 
@@ -245,8 +242,10 @@ def test_every_frame_of_a_long_moment_comes_in_even_clips():
     assert any(not relevant[clip].all() for clip in clips)
 
 
-@pytest.mark.parametrize("relevant, num_frames, block", [
-    (np.ones(0), 8, 16), (np.ones((30, 2)), 8, 16), (np.ones(30), 0, 16), (np.ones(30), 8, 0)])
+@pytest.mark.parametrize(
+    "relevant, num_frames, block",
+    [(np.ones(0), 8, 16), (np.ones((30, 2)), 8, 16), (np.ones(30), 0, 16), (np.ones(30), 8, 0)],
+)
 def test_even_clips_of_nothing_are_refused(relevant, num_frames, block):
     with pytest.raises(ValueError, match="must be"):
         sample_evenly(relevant, num_frames, block, np.random.default_rng(0))
@@ -281,7 +280,12 @@ def test_the_times_of_an_even_clip_do_not_give_the_moment_away():
 def test_even_clips_without_moment_sampling_come_from_anywhere():
     one, other = np.zeros(60, dtype=bool), np.zeros(60, dtype=bool)
     one[:3], other[50:] = True, True
-    drawn = [[sample_evenly(r, 6, 20, np.random.default_rng(seed), moment_sampling=False)[1]
-              for seed in range(200)] for r in (one, other)]
+    drawn = [
+        [
+            sample_evenly(r, 6, 20, np.random.default_rng(seed), moment_sampling=False)[1]
+            for seed in range(200)
+        ]
+        for r in (one, other)
+    ]
     assert np.array_equal(*drawn)
     assert set(np.unique(drawn[0])) == set(range(60))

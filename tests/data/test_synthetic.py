@@ -36,11 +36,12 @@ def scenes():
 def everything(scene) -> tuple:
     """A scene as something that can be compared."""
     things = [
-        (*vars(replace(o, x=0, y=0, scale=0, angle=0)).values(), *(
-            getattr(o, name).tobytes() for name in ("x", "y", "scale", "angle")
-        ))
+        (
+            *vars(replace(o, x=0, y=0, scale=0, angle=0)).values(),
+            *(getattr(o, name).tobytes() for name in ("x", "y", "scale", "angle")),
+        )
         for o in scene.objects
-    ]  # fmt: skip
+    ]
     return scene.num_frames, things, scene.expressions, scene.background
 
 

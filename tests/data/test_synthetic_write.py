@@ -80,8 +80,18 @@ def test_an_empty_folder_is_filled(tmp_path):
 
 @pytest.mark.parametrize(
     "option, value",
-    [("split", "test"), ("level", "hard"), ("videos", 0), ("size", 4), ("seed", -1), ("size", "x"),
-     ("size", "64x64x64"), ("frames", 5), ("every", 0), ("crf", 60)],
+    [
+        ("split", "test"),
+        ("level", "hard"),
+        ("videos", 0),
+        ("size", 4),
+        ("seed", -1),
+        ("size", "x"),
+        ("size", "64x64x64"),
+        ("frames", 5),
+        ("every", 0),
+        ("crf", 60),
+    ],
 )
 def test_bad_options_take_one_line(tmp_path, capsys, option, value):
     with pytest.raises(SystemExit) as stop:
@@ -128,8 +138,10 @@ def test_a_set_recorded_in_another_way(tmp_path):
             expression = texts[stored["exp"]]
             spans = moments["videos"][video]["expressions"][n]["objects"]
             for i, found in spans.items():
-                relevant = np.isin(np.arange(60), [
-                    t for s, e in expression.moments[int(i)] for t in range(s, e + 1)])
+                relevant = np.isin(
+                    np.arange(60),
+                    [t for s, e in expression.moments[int(i)] for t in range(s, e + 1)],
+                )
                 kept = np.isin(np.arange(20), [t for s, e in found for t in range(s, e + 1)])
                 assert np.array_equal(kept, relevant[::3]) and kept.any()
             for index, anno in zip(stored["obj_id"], stored["anno_id"], strict=True):
@@ -150,7 +162,8 @@ def test_videos_whose_moments_fall_between_frames_are_left_out(tmp_path, capsys)
 def test_compression_costs_what_it_should():
     scene = make_scene(3, "easy", "valid_u")
     plain, fine, coarse = (
-        record(scene, Recording((64, 64), crf=crf)).rgb for crf in (None, 10, 45))
+        record(scene, Recording((64, 64), crf=crf)).rgb for crf in (None, 10, 45)
+    )
     errors = [np.abs(x.astype(int) - plain).mean() for x in (fine, coarse)]
     assert plain.shape == fine.shape == coarse.shape and 0 < errors[0] < errors[1] < 30
 

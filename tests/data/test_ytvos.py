@@ -75,10 +75,11 @@ def test_no_annotation_is_opened_before_moments_are_asked_for(root):
 
 def test_moments_beside_the_expressions_are_honoured(root, caplog):
     moments = {
-        "003234408d": {"expressions": {
-            "0": {"objects": {"1": [[1, 2]]}}, "1": {"objects": {"*": [[3, 3]]}}}},
+        "003234408d": {
+            "expressions": {"0": {"objects": {"1": [[1, 2]]}}, "1": {"objects": {"*": [[3, 3]]}}}
+        },
         "0043f083b5": {"expressions": {"0": {"objects": {"1": [[0, 0]]}}}},
-    }  # fmt: skip
+    }
     path = root / "meta_expressions" / "train" / "moments.json"
     write_json(path, {"version": 1, "videos": moments})
     data = read_dataset("ref-youtube-vos", root, "train")

@@ -5,13 +5,13 @@ import json
 import pytest
 import yaml
 
-from tgl_e2e.ablate import RUNS, parse_arguments, steps_done, train, train_arguments
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
+from tgl_e2e.evaluation.ablate import RUNS, parse_arguments, steps_done, train, train_arguments
 from tgl_e2e.evaluation.collect import find_runs, switches_of, tell
 from tgl_e2e.evaluation.paper import FULL, TABLES
-from tgl_e2e.tables import folder_name, main
-from tgl_e2e.train_config import TrainConfig
+from tgl_e2e.evaluation.tables import folder_name, main
+from tgl_e2e.training.config import TrainConfig
 
 
 def write_run(folder, moments, jf, split="valid_u", dataset="motion", training=None, **model):
@@ -53,15 +53,27 @@ def test_seeds_become_mean_and_deviation(tmp_path):
 
 def test_modes_stand_in_their_rows(tmp_path):
     for n, (moments, jf) in enumerate(
-        [("auto", 51.0), ("all", 52.0), ("oracle", 53.0), ("top-k:4", 54.0),
-         ("oracle+top-k:4", 55.0), ("retriever.json", 56.0), ("retriever.json+top-k:4", 57.0)]
-    ):  # fmt: skip
+        [
+            ("auto", 51.0),
+            ("all", 52.0),
+            ("oracle", 53.0),
+            ("top-k:4", 54.0),
+            ("oracle+top-k:4", 55.0),
+            ("retriever.json", 56.0),
+            ("retriever.json+top-k:4", 57.0),
+        ]
+    ):
         write_run(tmp_path / str(n), moments, jf)
     found = lines(4, tmp_path)
     for label, jf in (
-        ("auto (TAM)", 51), ("every frame M+", 52), ("oracle", 53), ("top-k:4", 54),
-        ("oracle + top-k:4", 55), ("given intervals", 56), ("given intervals + top-k:4", 57),
-    ):  # fmt: skip
+        ("auto (TAM)", 51),
+        ("every frame M+", 52),
+        ("oracle", 53),
+        ("top-k:4", 54),
+        ("oracle + top-k:4", 55),
+        ("given intervals", 56),
+        ("given intervals + top-k:4", 57),
+    ):
         assert f"{jf}.0" in found[label] and "80.0" in found[label], label
     assert "80.0 " not in found["top-k:8"]
     assert "7.9 M (0.4 M)" in lines(1, tmp_path)["oracle"]
@@ -95,15 +107,27 @@ def test_bad_folders_are_named(tmp_path, capsys):
 
 def arguments(folder, *more):
     return parse_arguments(
-        ["--config", "tiny", "--init", "runs/align", "--steps", "5", "--output", str(folder),
-         "--dataset", "motion", "--root", "data", *more]
-    )  # fmt: skip
+        [
+            "--config",
+            "tiny",
+            "--init",
+            "runs/align",
+            "--steps",
+            "5",
+            "--output",
+            str(folder),
+            "--dataset",
+            "motion",
+            "--root",
+            "data",
+            *more,
+        ]
+    )
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_each_run_goes_without_what_its_row_says(tmp_path, name):
     """What train.py would be told, read back as what tables read from the finished run."""
-
 
     args = arguments(tmp_path, "--values", "lr=1e-5")
     told = train_arguments(args, name, 3, tmp_path / "network")

@@ -27,9 +27,23 @@ def checkpoint(tmp_path_factory):
 
 def evaluate(checkpoint, dataset, root, split, output, *more):
     status = main(
-        ["--checkpoint", str(checkpoint), "--dataset", dataset, "--root", str(root), "--split",
-         split, "--output", str(output), "--device", "cpu", "--always-target", *more]
-    )  # fmt: skip
+        [
+            "--checkpoint",
+            str(checkpoint),
+            "--dataset",
+            dataset,
+            "--root",
+            str(root),
+            "--split",
+            split,
+            "--output",
+            str(output),
+            "--device",
+            "cpu",
+            "--always-target",
+            *more,
+        ]
+    )
     assert status == 0
     return json.loads((output / "metrics.json").read_text())
 
@@ -74,8 +88,12 @@ def test_ref_davis_averages_four_annotations_of_label_maps(checkpoint, tmp_path)
         for o in range(2):
             truth = [video.expressions[4 * o + a].mask(t) for t in range(FRAMES)]
             found = np.stack([m == o + 1 for m in maps])
-            scores.append((region_similarity(found, np.stack(truth)).mean(),
-                           contour_accuracy(found, np.stack(truth)).mean()))  # fmt: skip
+            scores.append(
+                (
+                    region_similarity(found, np.stack(truth)).mean(),
+                    contour_accuracy(found, np.stack(truth)).mean(),
+                )
+            )
         j = 100 * np.mean([s[0] for s in scores[-2:]])
         assert by_annotation[str(a)]["J"] == pytest.approx(j, abs=1e-3)
     assert content["overall"]["J&F"] == pytest.approx(100 * np.mean(scores), abs=1e-3)
@@ -87,9 +105,7 @@ def test_refcoco_reports_what_images_are_reported_by(checkpoint, tmp_path):
     content = evaluate(checkpoint, "refcocog", root, "val", out)
     assert content["config"]["arguments"]["moments"] == "all"
     assert content["images"]["mIoU"] == content["overall"]["J"]
-    assert set(content["images"]) == {
-        "mIoU", "oIoU", "P@0.5", "P@0.6", "P@0.7", "P@0.8", "P@0.9",
-    }  # fmt: skip
+    assert set(content["images"]) == {"mIoU", "oIoU", "P@0.5", "P@0.6", "P@0.7", "P@0.8", "P@0.9"}
     with (out / "per_expression.csv").open() as file:
         assert [row["text"] for row in csv.DictReader(file)] == [
             f"sentence {n}" for n in range(1, 5)

@@ -16,10 +16,10 @@ from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluate import main, parse_arguments
 from tgl_e2e.evaluation.modes import moments_source
+from tgl_e2e.evaluation.tables import main as tables
 from tgl_e2e.metrics import region_similarity
 from tgl_e2e.moments import check_inside, inside
 from tgl_e2e.results import Segmentation, encode_mask
-from tgl_e2e.tables import main as tables
 
 VIDEOS = 3
 
@@ -93,9 +93,22 @@ def knowing(root, monkeypatch):
 
 def run(root, output, *more):
     return main(
-        ["--checkpoint", "none", "--dataset", "motion", "--root", str(root), "--split", "valid_u",
-         "--output", str(output), "--device", "cpu", *more]
-    )  # fmt: skip
+        [
+            "--checkpoint",
+            "none",
+            "--dataset",
+            "motion",
+            "--root",
+            str(root),
+            "--split",
+            "valid_u",
+            "--output",
+            str(output),
+            "--device",
+            "cpu",
+            *more,
+        ]
+    )
 
 
 def test_the_truth_scores_100(root, knowing, tmp_path, capsys):
@@ -103,9 +116,17 @@ def test_the_truth_scores_100(root, knowing, tmp_path, capsys):
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     overall = content["overall"]
     assert list(overall) == [
-        "J", "F", "J&F", "top1", "R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75",
+        "J",
+        "F",
+        "J&F",
+        "top1",
+        "R1@0.5",
+        "R1@0.7",
+        "mAP",
+        "mAP@0.5",
+        "mAP@0.75",
         "num_expressions",
-    ]  # fmt: skip
+    ]
     data = read_mevis(root, "valid_u")
     assert overall["num_expressions"] == data.num_expressions == len(content["expressions"])
     for key in ("J", "F", "J&F", "top1", "R1@0.5", "mAP"):
@@ -117,9 +138,15 @@ def test_the_truth_scores_100(root, knowing, tmp_path, capsys):
     assert content["versions"]["numpy"] == np.__version__
     assert set(content["videos"]) == {video.name for video in data.videos}
     assert set(content["breakdown"]) == {
-        "level", "kind", "appearance_decides", "cues", "target", "relevant_share", "target_size",
+        "level",
+        "kind",
+        "appearance_decides",
+        "cues",
+        "target",
+        "relevant_share",
+        "target_size",
         "distractors",
-    }  # fmt: skip
+    }
     assert content["by_target"]["with_target"]["T-acc"] == 100
     assert list(content["breakdown"]["level"]) == ["easy"]
     kinds = content["breakdown"]["kind"].values()
@@ -131,8 +158,10 @@ def test_the_truth_scores_100(root, knowing, tmp_path, capsys):
     assert rows[0]["text"] == data.videos[0].expressions[0].text and float(rows[0]["J"]) == 100
     assert rows[0]["level"] == "easy"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "masks", "metrics.json", "per_expression.csv",
-    ]  # fmt: skip
+        "masks",
+        "metrics.json",
+        "per_expression.csv",
+    ]
     printed = capsys.readouterr().out
     assert "top-1" in printed and "chance" in printed and "kind: " in printed
     # All expressions of a video went through the segmenter together.
@@ -226,13 +255,22 @@ def test_senseless_options_are_refused_by_the_parser(capsys):
     needed = ["--checkpoint", "c", "--dataset", "motion", "--root", "r", "--output", "o"]
     assert parse_arguments(needed).moments == "auto"
     assert parse_arguments([*needed, "--dataset", "refcoco"]).moments == "all"
-    splits = {"motion": "valid_u", "mevis": "valid_u", "ref-youtube-vos": "valid",
-              "ref-davis": "valid", "refcocog": "val"}
+    splits = {
+        "motion": "valid_u",
+        "mevis": "valid_u",
+        "ref-youtube-vos": "valid",
+        "ref-davis": "valid",
+        "refcocog": "val",
+    }
     for dataset, split in splits.items():
         assert parse_arguments([*needed, "--dataset", dataset]).split == split
         assert parse_arguments([*needed, "--dataset", dataset, "--split", "x"]).split == "x"
-    for wrong in (["--threshold", "2"], ["--max-videos", "0"], ["--dataset", "other"],
-                  ["--no-masks", "--submission", "s.zip"]):
+    for wrong in (
+        ["--threshold", "2"],
+        ["--max-videos", "0"],
+        ["--dataset", "other"],
+        ["--no-masks", "--submission", "s.zip"],
+    ):
         with pytest.raises(SystemExit) as caught:
             parse_arguments([*needed, *wrong])
         assert caught.value.code == 2
@@ -282,9 +320,20 @@ def short(tmp_path_factory):
 @pytest.mark.parametrize("moments", ["auto", "oracle+top-k:2"])
 def test_a_true_network_end_to_end(short, checkpoint, tmp_path, moments):
     status = main(
-        ["--checkpoint", str(checkpoint), "--dataset", "mevis", "--root", str(short),
-         "--moments", moments, "--always-target", "--output", str(tmp_path)]
-    )  # fmt: skip
+        [
+            "--checkpoint",
+            str(checkpoint),
+            "--dataset",
+            "mevis",
+            "--root",
+            str(short),
+            "--moments",
+            moments,
+            "--always-target",
+            "--output",
+            str(tmp_path),
+        ]
+    )
     assert status == 0
     content = json.loads((tmp_path / "metrics.json").read_text())
     (video,) = read_mevis(short, "valid_u").videos
@@ -324,9 +373,24 @@ def test_relevance_at_a_stride(short, checkpoint, tmp_path, capsys):
 
 def test_tables_evaluate_once_and_refuse_another_evaluation(short, checkpoint, tmp_path, capsys):
     def run_tables(*more, network=checkpoint):
-        return tables(["run", "--checkpoint", str(network), "--dataset", "mevis", "--root",
-                       str(short), "--splits", "valid_u", "--moments", "auto", "--output",
-                       str(tmp_path / "out"), *more])
+        return tables(
+            [
+                "run",
+                "--checkpoint",
+                str(network),
+                "--dataset",
+                "mevis",
+                "--root",
+                str(short),
+                "--splits",
+                "valid_u",
+                "--moments",
+                "auto",
+                "--output",
+                str(tmp_path / "out"),
+                *more,
+            ]
+        )
 
     assert run_tables() == 0
     result = tmp_path / "out" / "valid_u" / "auto" / "metrics.json"
@@ -344,10 +408,21 @@ def test_tables_evaluate_once_and_refuse_another_evaluation(short, checkpoint, t
 
 
 def test_a_folder_without_network_is_named(root, tmp_path, capsys):
-    assert main(
-        ["--checkpoint", str(tmp_path), "--dataset", "motion", "--root", str(root),
-         "--output", str(tmp_path / "out")]
-    ) == 2  # fmt: skip
+    assert (
+        main(
+            [
+                "--checkpoint",
+                str(tmp_path),
+                "--dataset",
+                "motion",
+                "--root",
+                str(root),
+                "--output",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert error.startswith("evaluate: error: checkpoint") and error.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -22,9 +22,21 @@ REPOSITORY = Path(__file__).parent.parent.parent
 VIDEOS = 4
 # `--multi_gpu` is accelerate's word for several processes on one machine; without any GPU they talk
 # over gloo.
-LAUNCH_TWO = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-              "--main_process_port", "0", "-m"]  # fmt: skip
+LAUNCH_TWO = [
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_processes",
+    "2",
+    "--num_machines",
+    "1",
+    "--mixed_precision",
+    "no",
+    "--dynamo_backend",
+    "no",
+    "--main_process_port",
+    "0",
+    "-m",
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +53,34 @@ def start(setting, output, processes, *more):
     root, checkpoint = setting
     launcher = LAUNCH_TWO if processes == 2 else []
     command = [
-        sys.executable, "-m", *launcher, "tgl_e2e.evaluate", "--checkpoint", str(checkpoint),
-        "--dataset", "motion", "--root", str(root), "--moments", "oracle", "--device", "cpu",
-        "--output", str(output), *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        *launcher,
+        "tgl_e2e.evaluate",
+        "--checkpoint",
+        str(checkpoint),
+        "--dataset",
+        "motion",
+        "--root",
+        str(root),
+        "--moments",
+        "oracle",
+        "--device",
+        "cpu",
+        "--output",
+        str(output),
+        *more,
+    ]
     # As many threads as the command takes by itself.
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        command, env={**environment, "PYTHONPATH": path},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        command,
+        env={**environment, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(process):

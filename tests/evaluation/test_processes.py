@@ -16,9 +16,7 @@ def video(name, frames, expressions):
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_every_video_once_in_order_and_balanced(count):
     rng = np.random.default_rng(count)
-    videos = [
-        video(str(n), int(rng.integers(10, 200)), int(rng.integers(1, 8))) for n in range(60)
-    ]
+    videos = [video(str(n), int(rng.integers(10, 200)), int(rng.integers(1, 8))) for n in range(60)]
     shares = share_out(videos, count)
     assert len(shares) == count and shares == share_out(videos, count)
     assert sorted(int(v.name) for share in shares for v in share) == list(range(60))

@@ -78,9 +78,17 @@ def test_means_over_frames_then_over_expressions():
     assert together["top1"] == 50 and chance_of([score, perfect]) == 62.5
     assert together["num_expressions"] == 2
     assert list(together) == [
-        "J", "F", "J&F", "top1", "R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75",
+        "J",
+        "F",
+        "J&F",
+        "top1",
+        "R1@0.5",
+        "R1@0.7",
+        "mAP",
+        "mAP@0.5",
+        "mAP@0.75",
         "num_expressions",
-    ]  # fmt: skip
+    ]
 
 
 def test_expressions_of_equal_text_count_each():
@@ -89,8 +97,12 @@ def test_expressions_of_equal_text_count_each():
     bad = score_expression("w", one, result([EMPTY] * 4, [0] * 4), FRAMES)
     assert summarize([good, good, bad])["J"] == pytest.approx(100 * 2 / 3, abs=1e-3)
     assert by_video([good, bad, good])["v"] == {
-        "J": 100, "F": 100, "J&F": 100, "top1": 100, "num_expressions": 2,
-    }  # fmt: skip
+        "J": 100,
+        "F": 100,
+        "J&F": 100,
+        "top1": 100,
+        "num_expressions": 2,
+    }
 
 
 def test_no_target_expressions():
@@ -107,8 +119,12 @@ def test_no_target_expressions():
     assert summary["top1"] is None and summary["mAP"] is None and summary["J&F"] == 87.5
     apart = by_target([silent, wrong, one])
     assert apart["no_target"] == {
-        "J": 87.5, "F": 87.5, "J&F": 87.5, "N-acc": 50, "num_expressions": 2,
-    }  # fmt: skip
+        "J": 87.5,
+        "F": 87.5,
+        "J&F": 87.5,
+        "N-acc": 50,
+        "num_expressions": 2,
+    }
     assert apart["with_target"]["T-acc"] == 0 and apart["with_target"]["num_expressions"] == 1
     assert by_target([one])["no_target"]["N-acc"] is None
 
@@ -121,8 +137,11 @@ def test_images_as_refcoco_reports_them():
         score_expression("v", first, result([mask], [1]), 1) for mask in (ONE, half, BOTH, EMPTY)
     ]
     assert [(s.intersection, s.union) for s in scores] == [
-        (100, 100), (50, 100), (100, 200), (0, 100),
-    ]  # fmt: skip
+        (100, 100),
+        (50, 100),
+        (100, 200),
+        (0, 100),
+    ]
     found = image_scores(scores)
     assert found["mIoU"] == 50 and found["oIoU"] == 50
     assert found["P@0.5"] == 75 and found["P@0.6"] == found["P@0.9"] == 25
@@ -142,9 +161,15 @@ def test_a_split_without_masks_or_moments():
 def test_only_processed_frames_count():
     one = expression("0", ("a",), {"a": [(2, 3)]})
     every_other = Segmentation(
-        "text", 2, (HEIGHT, WIDTH), 24.0, np.array([0, 2]), np.array([0.2, 0.9], np.float32),
-        [], [encode_mask(ONE), encode_mask(EMPTY)],
-    )  # fmt: skip
+        "text",
+        2,
+        (HEIGHT, WIDTH),
+        24.0,
+        np.array([0, 2]),
+        np.array([0.2, 0.9], np.float32),
+        [],
+        [encode_mask(ONE), encode_mask(EMPTY)],
+    )
     score = score_expression("v", one, every_other, FRAMES)
     assert score.J == 50 and score.num_frames == 2
     assert score.truth == [[2, 3]] and score.top1 == 100 and score.chance == 50

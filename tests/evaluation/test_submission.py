@@ -29,9 +29,7 @@ def video(tmp_path):
     frames[0].parent.mkdir()
     for path in frames:
         Image.new("RGB", (WIDTH, HEIGHT)).save(path)
-    records = tuple(
-        ExpressionRecord(str(n), "text", None, None, None, n % 4) for n in range(8)
-    )
+    records = tuple(ExpressionRecord(str(n), "text", None, None, None, n % 4) for n in range(8))
     return VideoRecord("clip", frames, records)
 
 
@@ -43,9 +41,17 @@ def results():
         mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
         mask[2 * n, : n + 1] = True
         found.append(
-            Segmentation("text", FRAMES, (HEIGHT, WIDTH), 6.0, np.arange(FRAMES),
-                         np.ones(FRAMES, np.float32), [], [encode_mask(mask)] * FRAMES)
-        )  # fmt: skip
+            Segmentation(
+                "text",
+                FRAMES,
+                (HEIGHT, WIDTH),
+                6.0,
+                np.arange(FRAMES),
+                np.ones(FRAMES, np.float32),
+                [],
+                [encode_mask(mask)] * FRAMES,
+            )
+        )
     return found
 
 
@@ -70,8 +76,19 @@ def test_layouts(tmp_path, video, results, dataset, name, count):
     assert str(mask_file(dataset, video, 3, 1)) == name
     if dataset == "ref-davis":
         assert picture.mode == "P" and picture.getpalette()[:12] == [
-            0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0,
-        ]  # fmt: skip
+            0,
+            0,
+            0,
+            128,
+            0,
+            0,
+            0,
+            128,
+            0,
+            128,
+            128,
+            0,
+        ]
         # Annotation 3 describes object 1 in expression 3 and object 2 in expression 7.
         assert (values == 1).sum() == 4 and (values == 2).sum() == 8
     else:
@@ -94,15 +111,23 @@ def png(values, mode="L"):
     [
         (lambda files: files.pop("clip/0/00000.png"), "1 masks are missing, first clip/0/0000"),
         (lambda files: files.update({"clip/notes.txt": b""}), "1 files do not belong there"),
-        (lambda files: files.update({"clip/0/00000.png": png(np.zeros((20, 30), np.uint8), "RGB")}),
-         "PNG of mode RGB, it must be PNG of mode L"),
-        (lambda files: files.update({"clip/0/00000.png": png(np.zeros((30, 20), np.uint8))}),
-         "30 x 20 pixels, its frame has 20 x 30"),
-        (lambda files: files.update({"clip/0/00000.png": png(np.ones((20, 30), np.uint8))}),
-         "holds the value 1"),
+        (
+            lambda files: files.update(
+                {"clip/0/00000.png": png(np.zeros((20, 30), np.uint8), "RGB")}
+            ),
+            "PNG of mode RGB, it must be PNG of mode L",
+        ),
+        (
+            lambda files: files.update({"clip/0/00000.png": png(np.zeros((30, 20), np.uint8))}),
+            "30 x 20 pixels, its frame has 20 x 30",
+        ),
+        (
+            lambda files: files.update({"clip/0/00000.png": png(np.ones((20, 30), np.uint8))}),
+            "holds the value 1",
+        ),
         (lambda files: files.update({"clip/0/00000.png": b"no picture"}), "not a readable picture"),
     ],
-)  # fmt: skip
+)
 def test_the_check_names_what_is_wrong(tmp_path, video, results, change, message):
     save_masks(tmp_path / "masks", "mevis", video, results)
     write_submission(tmp_path / "good.zip", tmp_path / "masks", "mevis", [video])

@@ -18,11 +18,15 @@ def tags(objects, moments, size, frames=20, annotation=None):
 
 def test_what_any_data_set_knows():
     assert tags(("a",), {"a": [(0, 1)]}, 3.99) == {
-        "target": "one object", "relevant_share": "10 to 25 %", "target_size": "1 to 4 %",
-    }  # fmt: skip
+        "target": "one object",
+        "relevant_share": "10 to 25 %",
+        "target_size": "1 to 4 %",
+    }
     assert tags(("a", "b"), {"a": [(0, 0)], "b": [(0, 15)]}, 0.1) == {
-        "target": "several objects", "relevant_share": "75 to 100 %", "target_size": "0 to 1 %",
-    }  # fmt: skip
+        "target": "several objects",
+        "relevant_share": "75 to 100 %",
+        "target_size": "0 to 1 %",
+    }
     assert tags((), {}, None) == {"target": "none"}
     assert tags(None, None, None) == {}
     assert tags(("a",), None, None, annotation=3) == {"target": "one object", "annotation": 3}
@@ -31,8 +35,15 @@ def test_what_any_data_set_knows():
 def test_bins_hold_their_lower_bound():
     sizes = [0.5, 1, 3, 4, 9.9, 10, 60]
     names = [tags(("a",), None, size)["target_size"] for size in sizes]
-    assert names == ["0 to 1 %", "1 to 4 %", "1 to 4 %", "4 to 10 %", "4 to 10 %",
-                     "10 to 100 %", "10 to 100 %"]  # fmt: skip
+    assert names == [
+        "0 to 1 %",
+        "1 to 4 %",
+        "1 to 4 %",
+        "4 to 10 %",
+        "4 to 10 %",
+        "10 to 100 %",
+        "10 to 100 %",
+    ]
     shares = [tags(("a",), {"a": [(0, n - 1)]}, None, 100)["relevant_share"] for n in (9, 10, 75)]
     assert shares == ["0 to 10 %", "10 to 25 %", "75 to 100 %"]
 

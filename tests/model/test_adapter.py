@@ -133,8 +133,9 @@ def test_adapter_with_differences_sees_the_neighbouring_frames(inputs):
     adapter = build_adapter(None, differences=True)
     changed = visual.clone()
     changed[:, 0, 3, 3] += torch.randn(C)
-    moved = (adapter(changed, text, mask, times)[0]
-             - adapter(visual, text, mask, times)[0]).abs().amax(dim=-1) > 1e-6
+    moved = (
+        adapter(changed, text, mask, times)[0] - adapter(visual, text, mask, times)[0]
+    ).abs().amax(dim=-1) > 1e-6
     assert moved[:, 0, 3, 3].all() and moved[:, 1, 3, 3].all()
     assert not moved[:, 2].any() and moved.sum() == 2 * B
 

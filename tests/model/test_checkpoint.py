@@ -21,8 +21,9 @@ TEXTS = ["the red star that jumps"]
 
 def outputs(model: TGL, frames):
     with torch.no_grad():
-        found = model(frames[:1, :3], TEXTS, torch.tensor([[True, False, True]]),
-                      torch.tensor([[0, 3, 7]]))
+        found = model(
+            frames[:1, :3], TEXTS, torch.tensor([[True, False, True]]), torch.tensor([[0, 3, 7]])
+        )
     return torch.cat([found.masks.flatten(), found.presence.flatten(), found.relevance.flatten()])
 
 
@@ -61,7 +62,11 @@ def folder(saved, tmp_path):
 
 def test_saved_network_gives_equal_outputs(tiny, saved, tiny_frames):
     assert sorted(path.name for path in saved.iterdir()) == [
-        "config.json", "merges.txt", WEIGHTS_NAME, "vocab.json"]
+        "config.json",
+        "merges.txt",
+        WEIGHTS_NAME,
+        "vocab.json",
+    ]
     model = TGL.from_pretrained(saved)
     assert not any(module.training for module in model.modules())
     assert model.config == tiny.config
@@ -103,8 +108,10 @@ def test_saving_again_replaces_the_files(saved, tmp_path, tiny_frames):
     for _ in range(2):
         TGL.from_pretrained(saved).save_pretrained(tmp_path / "deep" / "folder")
     assert len(list((tmp_path / "deep" / "folder").iterdir())) == 4
-    assert torch.equal(outputs(TGL.from_pretrained(tmp_path / "deep" / "folder"), tiny_frames),
-                       outputs(TGL.from_pretrained(saved), tiny_frames))
+    assert torch.equal(
+        outputs(TGL.from_pretrained(tmp_path / "deep" / "folder"), tiny_frames),
+        outputs(TGL.from_pretrained(saved), tiny_frames),
+    )
 
 
 # --- spoilt checkpoints --------------------------------------------------------------------------
@@ -143,6 +150,7 @@ def test_unexpected_tensor(folder):
 
 def test_bases_left_out_though_none_are_named(folder):
     """They would stay random, silently."""
+
     def drop(state):
         for name in [name for name in state if is_base(name)]:
             del state[name]
@@ -220,8 +228,14 @@ def bases(tmp_path_factory):
     source = build("tiny", seed=7)
     torch.save({"model": source.vision.sam.state_dict()}, folder / "sam2.pt")
     config = RobertaConfig(
-        vocab_size=900, hidden_size=32, num_hidden_layers=3, num_attention_heads=2,
-        intermediate_size=48, max_position_embeddings=42, type_vocab_size=1, layer_norm_eps=1e-5,
+        vocab_size=900,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=42,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
     )
     RobertaModel(config).save_pretrained(folder / "roberta")
     source.text.save_tokenizer(folder / "roberta")
@@ -229,10 +243,14 @@ def bases(tmp_path_factory):
 
 
 def config_of(bases, **changes) -> TGLConfig:
-    return TGLConfig.from_preset("tiny").with_values(**{
-        "freeze_bases": True, "vision.base": str(bases / "sam2.pt"),
-        "text.base": str(bases / "roberta"), **changes,
-    })
+    return TGLConfig.from_preset("tiny").with_values(
+        **{
+            "freeze_bases": True,
+            "vision.base": str(bases / "sam2.pt"),
+            "text.base": str(bases / "roberta"),
+            **changes,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -257,8 +275,9 @@ def test_bases_are_really_loaded(bases, based):
 
 
 def test_without_pretrained_nothing_is_loaded(bases):
-    model = TGL(config_of(bases, **{"vision.base": "nowhere.pt", "text.base": "nowhere"}),
-                pretrained=False)
+    model = TGL(
+        config_of(bases, **{"vision.base": "nowhere.pt", "text.base": "nowhere"}), pretrained=False
+    )
     assert model.text.dim == 128
 
 
@@ -304,9 +323,16 @@ def test_trained_tensor_missing_where_bases_are_left_out(based, tmp_path):
 
 
 def test_tokenizer_larger_than_the_vocabulary_is_refused(bases, tmp_path):
-    RobertaModel(RobertaConfig(
-        vocab_size=100, hidden_size=32, num_hidden_layers=3, num_attention_heads=2,
-        intermediate_size=48, type_vocab_size=1)).save_pretrained(tmp_path)
+    RobertaModel(
+        RobertaConfig(
+            vocab_size=100,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=48,
+            type_vocab_size=1,
+        )
+    ).save_pretrained(tmp_path)
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).write_bytes((bases / "roberta" / name).read_bytes())
     config = config_of(bases, **{"text.base": str(tmp_path)})

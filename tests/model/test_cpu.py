@@ -79,8 +79,11 @@ def test_modules_run_through_them_and_give_the_same():
 
 @pytest.mark.parametrize("masked", ["nothing", "bool", "bias"])
 def test_attention_in_windows_gives_pytorchs_values_and_gradients(masked):
-    mask = {"nothing": None, "bool": torch.rand(6, 1, 1, 24) > 0.3,
-            "bias": torch.randn(1, 1, 1, 24)}[masked]
+    mask = {
+        "nothing": None,
+        "bool": torch.rand(6, 1, 1, 24) > 0.3,
+        "bias": torch.randn(1, 1, 1, 24),
+    }[masked]
     results = []
     with torch.enable_grad():
         for attend in (F.scaled_dot_product_attention, cpu.attend_windows):
@@ -123,8 +126,10 @@ def small_pieces(monkeypatch):
     monkeypatch.setattr(cpu, "VALUES_AT_ONCE", 2**12)
 
 
-@pytest.mark.parametrize("window, stride, side", [
-    (8, None, 32), (8, (2, 2), 32), (14, (2, 2), 32), (7, None, 16), (0, None, 16)])
+@pytest.mark.parametrize(
+    "window, stride, side",
+    [(8, None, 32), (8, (2, 2), 32), (14, (2, 2), 32), (7, None, 16), (0, None, 16)],
+)
 def test_blocks_of_the_trunk_give_the_same_in_pieces(small_pieces, window, stride, side):
     dim_out = 48 if stride else 24
     block = MultiScaleBlock(24, dim_out, 2, q_stride=stride, window_size=window).eval()

@@ -14,7 +14,8 @@ def entries(frames: list[list[int]], tokens: int = 4, width: int = 3, pointer: i
     generator = torch.Generator().manual_seed(0)
     return Memories(
         torch.randn(*count, tokens, width, generator=generator),
-        torch.randn(*count, pointer, generator=generator), torch.tensor(frames),
+        torch.randn(*count, pointer, generator=generator),
+        torch.tensor(frames),
     )
 
 
@@ -70,8 +71,13 @@ class Recorder(nn.Module):
     """Stands in for memory attention and keeps what it is given."""
 
     def forward(self, curr, curr_pos, memory, memory_pos, num_obj_ptr_tokens):
-        self.given = {"curr": curr, "curr_pos": curr_pos, "memory": memory,
-                      "memory_pos": memory_pos, "pointers": num_obj_ptr_tokens}
+        self.given = {
+            "curr": curr,
+            "curr_pos": curr_pos,
+            "memory": memory,
+            "memory_pos": memory_pos,
+            "pointers": num_obj_ptr_tokens,
+        }
         return curr
 
 
@@ -117,8 +123,9 @@ def expected_tokens(vision, bank: Memories, row: int, frame: int):
 def test_six_memories_by_rank_and_sixteen_pointers_by_distance(tiny, recorded, count):
     """Two banks, asked from before, amid and after their entries."""
     generator = torch.Generator().manual_seed(count)
-    rows = [torch.randperm(60, generator=generator)[:count].sort().values.tolist()
-            for _ in range(2)]
+    rows = [
+        torch.randperm(60, generator=generator)[:count].sort().values.tolist() for _ in range(2)
+    ]
     bank = entries(rows, tokens=64, width=64, pointer=128)
     for frames in ([0, 59], [30, 31], [100, rows[1][0]]):
         given = recorded(bank, frames)
@@ -206,8 +213,9 @@ def test_prune_keeps_what_any_later_frame_can_select(keep):
         if len(whole):
             for frame in range(start, start + 32):  # M- frames see entries to the end of the block
                 found = [
-                    bank.read().frames[0][
-                        nearest(bank.read().frames, torch.tensor([frame]), keep)[0]].tolist()
+                    bank.read()
+                    .frames[0][nearest(bank.read().frames, torch.tensor([frame]), keep)[0]]
+                    .tolist()
                     for bank in (whole, pruned)
                 ]
                 assert found[0] == found[1], (block, frame)

@@ -23,7 +23,8 @@ def memories(vision, side: int, banks: int = 2, entries: int = 8) -> Memories:
     return Memories(
         torch.randn(banks, entries, (side // vision.memory_pool) ** 2, vision.sam.mem_dim),
         torch.randn(banks, entries, vision.dim),
-        torch.arange(0, 2 * entries, 2).repeat(banks, 1))
+        torch.arange(0, 2 * entries, 2).repeat(banks, 1),
+    )
 
 
 @pytest.mark.parametrize("entries", [1, 8])
@@ -101,8 +102,9 @@ def test_pooling_of_even_memories_changes_nothing_but_their_places(pooled, tiny)
 
 def test_a_pooled_network_trains_and_keeps_pooled_entries(pooled):
     frames = torch.randint(0, 255, (1, 4, 3, 128, 128), dtype=torch.uint8)
-    output = pooled(frames, ["the red star"], torch.tensor([[True, False, True, False]]),
-                    torch.arange(4)[None])
+    output = pooled(
+        frames, ["the red star"], torch.tensor([[True, False, True, False]]), torch.arange(4)[None]
+    )
     output.masks.sum().backward()
     gradient = pooled.vision.sam.memory_attention.layers[0].cross_attn_image.k_proj.weight.grad
     assert gradient.abs().sum() > 0

@@ -31,14 +31,19 @@ def predictor(hiera):
     path = resources.files("sam2") / "configs" / "sam2.1" / "sam2.1_hiera_b+.yaml"
     side = hiera.vision.image_size // 16
     attention = {"feat_sizes": [side, side]}
-    config = OmegaConf.merge(OmegaConf.load(str(path)).model, {
-        "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
-        "image_size": hiera.vision.image_size,
-        "fill_hole_area": 0,
-        "multimask_output_in_sam": False,
-        "multimask_output_for_tracking": False,
-        "memory_attention": {"layer": {"self_attention": attention, "cross_attention": attention}},
-    })
+    config = OmegaConf.merge(
+        OmegaConf.load(str(path)).model,
+        {
+            "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
+            "image_size": hiera.vision.image_size,
+            "fill_hole_area": 0,
+            "multimask_output_in_sam": False,
+            "multimask_output_for_tracking": False,
+            "memory_attention": {
+                "layer": {"self_attention": attention, "cross_attention": attention}
+            },
+        },
+    )
     predictor = hydra.utils.instantiate(config)
     # assign: the same tensors, so that a change of one is a change of both
     predictor.load_state_dict(hiera.vision.sam.state_dict(), assign=True)
@@ -62,8 +67,8 @@ def state(predictor, video):
     state = predictor.init_state(str(video))
     predictor.add_new_mask(state, PROMPTED, 1, mask)
     state["given_back"] = {
-        number: masks for number, _, masks in predictor.propagate_in_video(
-            state, max_frame_num_to_track=3)
+        number: masks
+        for number, _, masks in predictor.propagate_in_video(state, max_frame_num_to_track=3)
     }
     return state
 
@@ -73,8 +78,13 @@ def as_memories(outputs: dict) -> Memories:
     frames = sorted(outputs)
     return Memories(
         # the predictor keeps memories in bfloat16
-        torch.cat([rearrange(outputs[t]["maskmem_features"].float(), "1 c h w -> 1 1 (h w) c")
-                   for t in frames], dim=1),
+        torch.cat(
+            [
+                rearrange(outputs[t]["maskmem_features"].float(), "1 c h w -> 1 1 (h w) c")
+                for t in frames
+            ],
+            dim=1,
+        ),
         torch.stack([outputs[t]["obj_ptr"] for t in frames], dim=1),
         torch.tensor([frames]),
     )
@@ -112,11 +122,13 @@ def track(hiera, predictor, video, state):
             },
         }
         own, _ = predictor._run_single_frame_inference(
-            state, outputs, number, 1, False, None, None, False, run_mem_encoder=True)
+            state, outputs, number, 1, False, None, None, False, run_mem_encoder=True
+        )
 
         features, when = features_of(number), torch.tensor([number])
         memories = as_memories(
-            {**outputs["cond_frame_outputs"], **outputs["non_cond_frame_outputs"]})
+            {**outputs["cond_frame_outputs"], **outputs["non_cond_frame_outputs"]}
+        )
         # the prompted frame is the farthest one
         with temporal_row(hiera.vision.sam, ours=tracked, theirs=6):
             found = hiera.segment(features, when, memories, None)
@@ -140,8 +152,9 @@ def test_one_frame_equals_the_predictors(track, state, tracked):
     torch.testing.assert_close(entry.features, theirs.float(), rtol=2**-7, atol=1e-3)
 
     if number in state["given_back"]:  # what propagate_in_video gives to its users
-        resized = F.interpolate(found.gated()[:, None], size=(256, 256), mode="bilinear",
-                                align_corners=False)
+        resized = F.interpolate(
+            found.gated()[:, None], size=(256, 256), mode="bilinear", align_corners=False
+        )
         assert difference(resized, state["given_back"][number]) < 1e-4
 
 

@@ -95,7 +95,8 @@ def test_special_and_padding_tokens_are_never_verbs(tiny):
     assert not (tokens.verb_mask & ~tokens.mask).any()
     assert tokens.verb_mask.any(dim=1).all()
     assert tokens.mask.sum(dim=1).tolist() == [
-        len(tiny.text.tokenizer(text)["input_ids"]) for text in TEXTS]
+        len(tiny.text.tokenizer(text)["input_ids"]) for text in TEXTS
+    ]
     assert tokens[1:].ids.shape[0] == 2 and torch.equal(tokens.to("cpu").ids, tokens.ids)
 
 
@@ -140,7 +141,8 @@ def test_text_behind_untrained_adapters_equals_roberta(hiera, hiera_frames):
     tokens = hiera.text.tokenize(TEXTS[:1])
     try:
         hiera.extract_adapted(
-            hiera.encode_prefix(hiera_frames[:1]), tokens, torch.zeros(1, 1), align=False)
+            hiera.encode_prefix(hiera_frames[:1]), tokens, torch.zeros(1, 1), align=False
+        )
     finally:
         handle.remove()
     own = hiera.text.roberta(input_ids=tokens.ids, attention_mask=tokens.mask.long())
@@ -216,8 +218,14 @@ def test_shipped_tokenizer_fits_the_tiny_preset(tiny):
 def folder(tmp_path):
     """A small RoBERTa as RobertaModel.save_pretrained writes it, in half precision."""
     config = RobertaConfig(
-        vocab_size=800, hidden_size=32, num_hidden_layers=3, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=40, type_vocab_size=1, layer_norm_eps=1e-5,
+        vocab_size=800,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=40,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
     )
     torch.manual_seed(0)
     RobertaModel(config).half().save_pretrained(tmp_path)
@@ -230,12 +238,17 @@ def test_folder_is_loaded_exactly_and_in_float32(folder):
     loaded = roberta.state_dict()
     assert set(written) - set(loaded) == {"pooler.dense.weight", "pooler.dense.bias"}
     assert {value.dtype for value in loaded.values() if value.is_floating_point()} == {
-        torch.float32}
+        torch.float32
+    }
     for name, value in loaded.items():
         assert torch.equal(value, written[name].float()), name
     assert roberta_sizes(roberta) == {
-        "vocab_size": 800, "hidden_size": 32, "num_layers": 3, "num_heads": 2,
-        "intermediate_size": 64, "max_tokens": 38,
+        "vocab_size": 800,
+        "hidden_size": 32,
+        "num_layers": 3,
+        "num_heads": 2,
+        "intermediate_size": 64,
+        "max_tokens": 38,
     }
 
 
@@ -244,8 +257,11 @@ def test_loaded_weights_compute_what_roberta_computes(folder):
     encoder = TextEncoder(roberta, load_tokenizer(DEFAULT_TOKENIZER), 38)
     tokens = encoder.tokenize(TEXTS)
     with torch.no_grad():
-        own = RobertaModel.from_pretrained(folder, dtype=torch.float32).eval()(
-            input_ids=tokens.ids, attention_mask=tokens.mask.long()).last_hidden_state
+        own = (
+            RobertaModel.from_pretrained(folder, dtype=torch.float32)
+            .eval()(input_ids=tokens.ids, attention_mask=tokens.mask.long())
+            .last_hidden_state
+        )
         found = encoder.layers(encoder.embed(tokens), tokens.mask, 0, 3)
     assert difference(found[tokens.mask], own[tokens.mask]) < 1e-5
 

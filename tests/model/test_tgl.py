@@ -11,22 +11,28 @@ from tgl_e2e.model.vision import Vision
 TEXTS = ["the red star that jumps", "a circle", "the blue thing moving to the left and stopping"]
 OTHER_TEXTS = ["the white bird", "all squares that spin around", "green"]
 # Three clips: two M+ frames, none at all, five. Frame numbers are uneven and tell clips apart.
-RELEVANT = torch.tensor([
-    [False, True, False, False, True, False, False, False],
-    [False] * 8,
-    [True, False, True, True, False, False, True, True],
-])
+RELEVANT = torch.tensor(
+    [
+        [False, True, False, False, True, False, False, False],
+        [False] * 8,
+        [True, False, True, True, False, False, True, True],
+    ]
+)
 # As many M+ frames in each clip, but others.
-ALIKE = torch.tensor([
-    [False, True, False, False, True, False, False, False],
-    [True, False, False, False, False, False, True, False],
-    [False, False, True, True, False, False, False, False],
-])
-POSITIONS = torch.tensor([
-    [0, 3, 4, 9, 12, 20, 21, 30],
-    [100, 101, 105, 106, 107, 111, 120, 131],
-    [202, 203, 204, 207, 211, 219, 226, 227],
-])
+ALIKE = torch.tensor(
+    [
+        [False, True, False, False, True, False, False, False],
+        [True, False, False, False, False, False, True, False],
+        [False, False, True, True, False, False, False, False],
+    ]
+)
+POSITIONS = torch.tensor(
+    [
+        [0, 3, 4, 9, 12, 20, 21, 30],
+        [100, 101, 105, 106, 107, 111, 120, 131],
+        [202, 203, 204, 207, 211, 219, 226, 227],
+    ]
+)
 
 
 @pytest.fixture
@@ -230,13 +236,18 @@ def test_true_masks_make_spatial_memory_free_of_text_and_prediction(
 
     monkeypatch.setattr(Vision, "write_memory", write_memory)
     banks = {}
-    for name, texts, given in (("a", TEXTS, target), ("b", OTHER_TEXTS, target),
-                               ("free", TEXTS, None)):
+    for name, texts, given in (
+        ("a", TEXTS, target),
+        ("b", OTHER_TEXTS, target),
+        ("free", TEXTS, None),
+    ):
         written.clear()
         run(tiny, tiny_frames, texts, target=given)
         frames = torch.cat([entry.frames.flatten() for entry in written]).argsort()
-        banks[name] = (torch.cat([entry.features for entry in written])[frames],
-                       torch.cat([entry.pointers for entry in written])[frames])
+        banks[name] = (
+            torch.cat([entry.features for entry in written])[frames],
+            torch.cat([entry.pointers for entry in written])[frames],
+        )
     assert torch.equal(banks["a"][0], banks["b"][0])
     assert difference(banks["a"][1], banks["b"][1]) > 1e-3
     assert difference(banks["a"][0], banks["free"][0]) > 1e-2
@@ -292,10 +303,16 @@ def test_place_in_time_counts_as_distance(tiny, tiny_frames):
 @pytest.mark.parametrize(
     ("memory", "relevant", "forced"),
     [
-        ({}, RELEVANT, False), ({}, RELEVANT, True), ({}, ALIKE, False), ({}, ALIKE, True),
-        ({"mfe": False}, RELEVANT, False), ({"mfe": False}, ALIKE, False),
-        ({"bank": "all"}, RELEVANT, False), ({"bank": "all"}, RELEVANT, True),
-        ({"bank": "all", "mfe": False}, RELEVANT, False), ({"dual_path": False}, RELEVANT, False),
+        ({}, RELEVANT, False),
+        ({}, RELEVANT, True),
+        ({}, ALIKE, False),
+        ({}, ALIKE, True),
+        ({"mfe": False}, RELEVANT, False),
+        ({"mfe": False}, ALIKE, False),
+        ({"bank": "all"}, RELEVANT, False),
+        ({"bank": "all"}, RELEVANT, True),
+        ({"bank": "all", "mfe": False}, RELEVANT, False),
+        ({"dual_path": False}, RELEVANT, False),
     ],
 )
 def test_batch_equals_each_clip_alone(configured, tiny_frames, target, memory, relevant, forced):
@@ -305,8 +322,14 @@ def test_batch_equals_each_clip_alone(configured, tiny_frames, target, memory, r
         together = run(model, tiny_frames, relevant=relevant, target=given)
         for row in range(3):
             one = slice(row, row + 1)
-            alone = run(model, tiny_frames[one], TEXTS[one], relevant[one], POSITIONS[one],
-                        None if given is None else given[one])
+            alone = run(
+                model,
+                tiny_frames[one],
+                TEXTS[one],
+                relevant[one],
+                POSITIONS[one],
+                None if given is None else given[one],
+            )
             assert difference(alone.masks, together.masks[one]) < 3e-5
             assert difference(alone.presence, together.presence[one]) < 3e-5
             assert difference(alone.relevance, together.relevance[one]) < 3e-5
@@ -317,8 +340,9 @@ def test_order_of_clips_does_not_matter(tiny, tiny_frames):
     order = torch.tensor([2, 0, 1])
     with drawn_up_projections(tiny):
         masks = run(tiny, tiny_frames).masks
-        turned = run(tiny, tiny_frames[order], [TEXTS[i] for i in order], RELEVANT[order],
-                     POSITIONS[order]).masks
+        turned = run(
+            tiny, tiny_frames[order], [TEXTS[i] for i in order], RELEVANT[order], POSITIONS[order]
+        ).masks
     assert difference(turned, masks[order]) < 3e-5
 
 
@@ -339,7 +363,8 @@ def test_grounding_is_the_language_path_without_memory(tiny, tiny_frames):
         full = run(tiny, tiny_frames)
         prompts = adapted.prompts.repeat_interleave(torch.tensor([2, 8, 5]), dim=0)
         alone = tiny.segment(
-            adapted.features[language.flatten()], POSITIONS[language], None, prompts)
+            adapted.features[language.flatten()], POSITIONS[language], None, prompts
+        )
     assert torch.equal(language, RELEVANT | torch.tensor([[False], [True], [False]]))
     assert difference(prediction.masks, alone.masks) < 1e-5
     assert difference(adapted.relevance, full.relevance) < 1e-5

@@ -9,10 +9,10 @@ from tgl_e2e import TGL, TGLConfig
 from tgl_e2e.data.clips import ClipBatch
 from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.errors import InputError
-from tgl_e2e.losses import tgl_loss
 from tgl_e2e.model.trained import STAGES, is_base, is_trained
-from tgl_e2e.train_config import TrainConfig
-from tgl_e2e.training import TrainingModule
+from tgl_e2e.training.config import TrainConfig
+from tgl_e2e.training.losses import tgl_loss
+from tgl_e2e.training.module import TrainingModule
 
 TEXTS = ["the red star that jumps", "a circle moving to the left"]
 FRAMES = {"dense": 1, "image": 1, "align": 8, "video": 8}
@@ -23,7 +23,8 @@ FRAMES = {"dense": 1, "image": 1, "align": 8, "video": 8}
 
 def check_sums(counts):
     assert counts["total"] == sum(
-        counts[part] for part in ("sam2", "roberta", "adapters", "prompt", "tam"))
+        counts[part] for part in ("sam2", "roberta", "adapters", "prompt", "tam")
+    )
 
 
 def test_size_of_hiera_b(hiera, capsys):
@@ -62,7 +63,8 @@ def test_bases_of_the_paper_are_frozen(hiera):
     names = [name for name, _ in hiera.named_parameters()]
     for name in names:
         frozen = name.startswith(
-            ("vision.sam.image_encoder.", "vision.sam.sam_prompt_encoder.", "text."))
+            ("vision.sam.image_encoder.", "vision.sam.sam_prompt_encoder.", "text.")
+        )
         assert is_base(name) == frozen, name
         if frozen:
             assert not any(is_trained(name, stage, True) for stage in STAGES)
@@ -72,8 +74,9 @@ def test_bases_of_the_paper_are_frozen(hiera):
 
 def test_stages(tiny):
     def chosen(stage, freeze_bases):
-        return {name for name, _ in tiny.named_parameters()
-                if is_trained(name, stage, freeze_bases)}
+        return {
+            name for name, _ in tiny.named_parameters() if is_trained(name, stage, freeze_bases)
+        }
 
     for freeze_bases in (True, False):
         assert chosen("image", freeze_bases) < chosen("align", freeze_bases)
@@ -115,7 +118,8 @@ def test_dropout_of_the_frozen_text_encoder_is_off_in_training(hiera):
     tokens = hiera.text.tokenize(TEXTS)
     with trained_stage(hiera, "video"), torch.no_grad():
         first, second = (
-            hiera.text.layers(hiera.text.embed(tokens), tokens.mask, 0, 2) for _ in range(2))
+            hiera.text.layers(hiera.text.embed(tokens), tokens.mask, 0, 2) for _ in range(2)
+        )
     assert torch.equal(first, second)
 
 
@@ -135,9 +139,14 @@ def make_batch(frames, size: int) -> ClipBatch:
     }
     labels["object"] = labels["shape"] >= 0
     return ClipBatch(
-        frames=frames, texts=TEXTS, relevant=relevant[:, :count],
-        positions=torch.arange(count).repeat(batch, 1) * 2, target=target, labels=labels,
-        cues=["mixed"] * batch, names=["made up"] * batch,
+        frames=frames,
+        texts=TEXTS,
+        relevant=relevant[:, :count],
+        positions=torch.arange(count).repeat(batch, 1) * 2,
+        target=target,
+        labels=labels,
+        cues=["mixed"] * batch,
+        names=["made up"] * batch,
         remember=torch.zeros(batch, dtype=torch.bool),
     )
 
@@ -151,8 +160,11 @@ def presence_of_both_signs():
     def attach(model):
         calls = iter(range(1000))
         head = model.vision.sam.sam_mask_decoder.pred_obj_score_head
-        handles.append(head.register_forward_hook(
-            lambda module, inputs, logits: logits + (6.0 if next(calls) % 2 else -16.0)))
+        handles.append(
+            head.register_forward_hook(
+                lambda module, inputs, logits: logits + (6.0 if next(calls) % 2 else -16.0)
+            )
+        )
 
     yield attach
     for handle in handles:
@@ -182,8 +194,14 @@ def test_gradients_at_full_width(hiera, hiera_frames, presence_of_both_signs, st
         if stage == "video":
             written = output.presence[0][batch.relevant[0]]
             assert (written > 0).any() and (written <= 0).any()
-        losses = tgl_loss(output.masks, output.presence, output.relevance, batch.target,
-                          batch.relevant[:1], present=0.1)
+        losses = tgl_loss(
+            output.masks,
+            output.presence,
+            output.relevance,
+            batch.target,
+            batch.relevant[:1],
+            present=0.1,
+        )
         losses["loss"].backward()
         check_gradients(hiera, stage)
 
@@ -200,8 +218,11 @@ def test_gradients_of_a_network_from_scratch(
     presence_of_both_signs(tiny)
     torch.manual_seed(0)
     batch.remember[:] = remember
-    module = TrainingModule(tiny, stage, TrainConfig(
-        dense_weight=0.3, presence_weight=0.1, remember_target=float(remember)))
+    module = TrainingModule(
+        tiny,
+        stage,
+        TrainConfig(dense_weight=0.3, presence_weight=0.1, remember_target=float(remember)),
+    )
     with drawn_up_projections(tiny), trained_stage(tiny, stage):
         losses, _ = module(batch)
         losses["loss"].backward()
@@ -224,17 +245,20 @@ def test_trained_set_is_all_that_takes_part(tiny, tiny_frames, presence_of_both_
 
 
 @pytest.mark.parametrize(
-    "relevant",
-    [[1, 0], [0, 1], [1, 1], [0, 0]],
-    ids=lambda relevant: "".join(map(str, relevant)),
+    "relevant", [[1, 0], [0, 1], [1, 1], [0, 0]], ids=lambda relevant: "".join(map(str, relevant))
 )
 def test_every_clip_gives_every_parameter_a_gradient(tiny, tiny_frames, relevant):
     """A parameter without one (zeros will do) would make the other processes of a run wait."""
     relevant = torch.tensor([relevant], dtype=torch.bool)
     with trained_stage(tiny, "video"):
         output = tiny(tiny_frames[:1, :2], TEXTS[:1], relevant, torch.tensor([[0, 5]]))
-        losses = tgl_loss(output.masks, output.presence, output.relevance,
-                          torch.zeros(1, 2, 128, 128, dtype=torch.bool), relevant)
+        losses = tgl_loss(
+            output.masks,
+            output.presence,
+            output.relevance,
+            torch.zeros(1, 2, 128, 128, dtype=torch.bool),
+            relevant,
+        )
         losses["loss"].backward()
         trained = [(name, p) for name, p in tiny.named_parameters() if p.requires_grad]
         assert [name for name, p in trained if p.grad is None] == []
@@ -255,8 +279,9 @@ def test_recomputed_activations_give_the_same_gradients(tiny, tiny_frames):
             with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
                 losses, _ = module(batch)
             losses["loss"].backward()
-            found.append({name: p.grad.clone() for name, p in tiny.named_parameters()
-                          if p.grad is not None})
+            found.append(
+                {name: p.grad.clone() for name, p in tiny.named_parameters() if p.grad is not None}
+            )
     tiny.vision.checkpointing = False
     assert found[0].keys() == found[1].keys()
     for name, gradient in found[0].items():

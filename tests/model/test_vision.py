@@ -49,15 +49,20 @@ def own_masks(sam, image, features, prompt):
     count = len(image)
     sparse, dense = sam.sam_prompt_encoder(
         points=(torch.zeros(count, 1, 2), -torch.ones(count, 1, dtype=torch.int32)),
-        boxes=None, masks=None,
+        boxes=None,
+        masks=None,
     )
     if prompt is not None:
         sparse = torch.cat([sparse, prompt], dim=1)
     assert sparse.shape[1] == (2 if prompt is None else 3)
     masks, _, tokens, presence = sam.sam_mask_decoder(
-        image_embeddings=image, image_pe=sam.sam_prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense, multimask_output=False,
-        repeat_image=False, high_res_features=list(features.fine),
+        image_embeddings=image,
+        image_pe=sam.sam_prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+        repeat_image=False,
+        high_res_features=list(features.fine),
     )
     return masks[:, 0], presence[:, 0], sam.obj_ptr_proj(tokens[:, 0])
 
@@ -90,7 +95,8 @@ def test_without_text_the_decoder_is_sam2s_own_head(hiera, encoded, logit):
     set_presence(hiera, logit)
     try:
         low, _, _, _, _, pointers, presence = hiera.vision.sam._forward_sam_heads(
-            plain.top, high_res_features=list(plain.fine), multimask_output=False)
+            plain.top, high_res_features=list(plain.fine), multimask_output=False
+        )
         found = hiera.vision.decode(plain.top, plain, None)
     finally:
         set_presence(hiera, 5.0)
@@ -106,7 +112,11 @@ def test_first_frame_is_fused_as_by_sam2(hiera, encoded):
     _, plain, _, _ = encoded
     sam = hiera.vision.sam
     own = sam._prepare_memory_conditioned_features(
-        frame_idx=0, is_init_cond_frame=True, feat_sizes=[(16, 16)], output_dict={}, num_frames=16,
+        frame_idx=0,
+        is_init_cond_frame=True,
+        feat_sizes=[(16, 16)],
+        output_dict={},
+        num_frames=16,
         current_vision_feats=[plain.top.flatten(2).permute(2, 0, 1)],
         current_vision_pos_embeds=[None],
     )
@@ -114,10 +124,17 @@ def test_first_frame_is_fused_as_by_sam2(hiera, encoded):
 
 
 def own_memory(sam, features, logits, presence):
-    return sam._encode_new_memory(
-        current_vision_feats=[features.top.flatten(2).permute(2, 0, 1)], feat_sizes=[(16, 16)],
-        pred_masks_high_res=logits, object_score_logits=presence[:, None], is_mask_from_pts=False,
-    )[0].flatten(2).transpose(1, 2)  # (N, HW, Cm)
+    return (
+        sam._encode_new_memory(
+            current_vision_feats=[features.top.flatten(2).permute(2, 0, 1)],
+            feat_sizes=[(16, 16)],
+            pred_masks_high_res=logits,
+            object_score_logits=presence[:, None],
+            is_mask_from_pts=False,
+        )[0]
+        .flatten(2)
+        .transpose(1, 2)
+    )  # (N, HW, Cm)
 
 
 @torch.no_grad()
@@ -157,7 +174,8 @@ def test_frames_are_resized_without_padding_and_normalised(hiera):
     grey = torch.full((1, 3, 90, 160), 128, dtype=torch.uint8)
     images = hiera.vision.preprocess(grey)
     expected = (128 / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
-        [0.229, 0.224, 0.225])
+        [0.229, 0.224, 0.225]
+    )
     assert images.shape == (1, 3, 256, 256)
     assert difference(images, expected.view(1, 3, 1, 1).expand_as(images)) < 1e-5
     assert difference(hiera.vision.preprocess(grey / 255), images) < 1e-5
@@ -165,13 +183,15 @@ def test_frames_are_resized_without_padding_and_normalised(hiera):
 
 def test_gating_hides_absent_objects_only():
     prediction = MaskPrediction(
-        torch.ones(3, 2, 2), torch.tensor([0.1, 0.0, -0.1]), torch.zeros(3, 4))
+        torch.ones(3, 2, 2), torch.tensor([0.1, 0.0, -0.1]), torch.zeros(3, 4)
+    )
     assert prediction.gated()[:, 0, 0].tolist() == [1.0, -1024.0, -1024.0]
 
 
 def test_frame_features_index_and_join():
-    features = FrameFeatures(torch.randn(4, 8, 2, 2), (torch.randn(4, 1, 8, 8),
-                                                       torch.randn(4, 2, 4, 4)))
+    features = FrameFeatures(
+        torch.randn(4, 8, 2, 2), (torch.randn(4, 1, 8, 8), torch.randn(4, 2, 4, 4))
+    )
     assert len(features) == 4
     again = FrameFeatures.cat([features[:1], features[torch.tensor([1, 2, 3])]])
     assert torch.equal(again.top, features.top)

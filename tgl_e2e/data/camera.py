@@ -40,7 +40,10 @@ def draw_camera(options: ClipOptions, rng: np.random.Generator) -> Camera:
     """Draws a camera with the shares of ``options``; all is drawn whether it is used or not, so
     that switching one share on leaves the others' draws as they were."""
     shaped, lit, compressed = rng.random(3) < (
-        options.aspect_share, options.photometric, options.compress_share)
+        options.aspect_share,
+        options.photometric,
+        options.compress_share,
+    )
     aspect = WIDEST ** rng.uniform(-0.6, 1.0)  # wide more often than upright
     brightness, contrast, saturation = rng.uniform(1 - STRENGTH, 1 + STRENGTH, 3)
     quality = int(rng.integers(*QUALITY))
@@ -57,18 +60,27 @@ def film(scene: Scene, frames: np.ndarray, size: int, camera: Camera) -> Rendere
     """``render`` through a camera: (T, S, S) frames, whatever the shape of the scene's own."""
     width, height = round(size * max(1.0, camera.aspect)), round(size / min(1.0, camera.aspect))
     if camera.clutter is not None:
-        scene = replace(scene, background=replace(
-            scene.background, kind="leaves", seed=camera.clutter))
+        scene = replace(
+            scene, background=replace(scene.background, kind="leaves", seed=camera.clutter)
+        )
     rendered = render(scene, frames.tolist(), (height, width))
     rgb, ids = rendered.rgb, rendered.ids
     if camera.quality is not None:
         rgb = np.stack([_compressed(picture, camera.quality) for picture in rgb])
     if camera.colours is not None:
-        rgb = np.stack([np.asarray(change_colours(Image.fromarray(picture), camera.colours))
-                        for picture in rgb])
+        rgb = np.stack(
+            [
+                np.asarray(change_colours(Image.fromarray(picture), camera.colours))
+                for picture in rgb
+            ]
+        )
     if (height, width) != (size, size):
-        rgb = np.stack([np.asarray(Image.fromarray(picture).resize(
-            (size, size), Image.Resampling.BILINEAR)) for picture in rgb])
+        rgb = np.stack(
+            [
+                np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
+                for picture in rgb
+            ]
+        )
         ids = ids[:, _centres(height, size)[:, None], _centres(width, size)]
     return Rendered(rgb, ids)
 

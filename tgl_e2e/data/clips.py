@@ -86,17 +86,29 @@ class ClipBatch:
             return value.to(device, non_blocking=non_blocking)
 
         return ClipBatch(
-            self.names, move(self.frames), self.texts, move(self.positions), move(self.relevant),
-            move(self.target), move(self.remember),
-            {name: move(value) for name, value in self.labels.items()}, self.cues,
+            self.names,
+            move(self.frames),
+            self.texts,
+            move(self.positions),
+            move(self.relevant),
+            move(self.target),
+            move(self.remember),
+            {name: move(value) for name, value in self.labels.items()},
+            self.cues,
         )
 
     def pin_memory(self) -> ClipBatch:
         """The batch in page-locked memory, from where it reaches a GPU without waiting."""
         return ClipBatch(
-            self.names, self.frames.pin_memory(), self.texts, self.positions.pin_memory(),
-            self.relevant.pin_memory(), self.target.pin_memory(), self.remember.pin_memory(),
-            {name: value.pin_memory() for name, value in self.labels.items()}, self.cues,
+            self.names,
+            self.frames.pin_memory(),
+            self.texts,
+            self.positions.pin_memory(),
+            self.relevant.pin_memory(),
+            self.target.pin_memory(),
+            self.remember.pin_memory(),
+            {name: value.pin_memory() for name, value in self.labels.items()},
+            self.cues,
         )
 
 
@@ -133,17 +145,20 @@ def choose_frames(
     if rng.random() >= options.uniform_share:
         if options.even_spacing:
             stretch, frames = sample_evenly(
-                relevant, options.num_frames, options.block, rng, options.moment_sampling)
+                relevant, options.num_frames, options.block, rng, options.moment_sampling
+            )
             return stretch[0], frames
         stretch = choose_stretch(relevant, options.block, rng, options.moment_sampling)
         return stretch[0], sample_in_stretch(
-            relevant, stretch, options.num_frames, rng, options.moment_sampling)
+            relevant, stretch, options.num_frames, rng, options.moment_sampling
+        )
     start, end = choose_stretch(relevant, options.block, rng, moment_sampling=False)
     windows = deal_windows(end - start, options.num_frames)
     window = windows[int(rng.integers(len(windows)))]
     spare = np.setdiff1d(np.arange(end - start), window)
     missing = options.num_frames - len(window)
     # A stretch shorter than a clip has nothing to spare: its frames come again.
-    more = rng.choice(spare if len(spare) >= missing else window, missing,
-                      replace=len(spare) < missing)
+    more = rng.choice(
+        spare if len(spare) >= missing else window, missing, replace=len(spare) < missing
+    )
     return start, start + np.sort(np.concatenate([window, more]))

@@ -28,12 +28,7 @@ from tgl_e2e.data.base import (
     VisibleMoments,
     picture_size,
 )
-from tgl_e2e.data.files import (
-    MOMENTS_NAME,
-    MomentsFile,
-    read_frames_and_expressions,
-    read_videos,
-)
+from tgl_e2e.data.files import MOMENTS_NAME, MomentsFile, read_frames_and_expressions, read_videos
 from tgl_e2e.data.mask_file import MaskFile
 from tgl_e2e.data.rle import area
 from tgl_e2e.errors import InputError
@@ -138,8 +133,11 @@ def find_expressions(folder: Path) -> Path:
     """The file of expressions in the folder of a split, of whichever release."""
     found = [folder / name for name in META_NAMES if (folder / name).exists()]
     if len(found) > 1:
-        LOGGER.warning("%s: has %s; the first is read, and the others are not",
-                       folder, " and ".join(path.name for path in found))  # fmt: skip
+        LOGGER.warning(
+            "%s: has %s; the first is read, and the others are not",
+            folder,
+            " and ".join(path.name for path in found),
+        )
     return found[0] if found else folder / META_NAMES[0]
 
 
@@ -185,8 +183,10 @@ def _tracks(
 ) -> tuple[tuple[str, int], ...]:
     for _, annotation in pairs:
         if annotation not in file.first:
-            raise InputError(f"{where}: annotation {annotation} is not in mask_dict.json; "
-                             f"use the two files of one release")  # fmt: skip
+            raise InputError(
+                f"{where}: annotation {annotation} is not in mask_dict.json; "
+                f"use the two files of one release"
+            )
         if file.length[annotation] != num_frames:
             raise InputError(
                 f"{where}: annotation {annotation} has {file.length[annotation]} masks for "

@@ -17,7 +17,7 @@ from tgl_e2e.data.check.listing import Listed, read_listing
 from tgl_e2e.data.check.moments import check_moments
 from tgl_e2e.data.datasets import DATASETS, read_dataset
 from tgl_e2e.data.mevis import find_expressions
-from tgl_e2e.data.moments_file import merge, read_moments, write_moments, write_whole
+from tgl_e2e.data.moments_json import merge, read_moments, write_moments, write_whole
 from tgl_e2e.data.moments_table import DELIMITERS, TableError, format_table, read_table
 from tgl_e2e.data.ytvos import expressions_path
 from tgl_e2e.errors import InputError
@@ -76,12 +76,22 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=help, description=help)
 
     def output(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--output", type=Path, required=True, metavar="FILE",
-                            help="file to write; one that is there is replaced")  # fmt: skip
+        parser.add_argument(
+            "--output",
+            type=Path,
+            required=True,
+            metavar="FILE",
+            help="file to write; one that is there is replaced",
+        )
 
     def dataset(parser: argparse.ArgumentParser, required: bool) -> None:
-        parser.add_argument("--root", type=Path, required=required, metavar="DIR",
-                            help="folder of a data set to hold ids and frames against")  # fmt: skip
+        parser.add_argument(
+            "--root",
+            type=Path,
+            required=required,
+            metavar="DIR",
+            help="folder of a data set to hold ids and frames against",
+        )
         parser.add_argument("--split", required=required, metavar="S", help="its split")
 
     to_json = command("to-json", "a table becomes moments.json")
@@ -90,8 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     dataset(to_json, required=False)
     to_csv = command("to-csv", "moments.json becomes a table")
     to_csv.add_argument("file", type=Path, metavar="JSON")
-    to_csv.add_argument("--delimiter", choices=tuple(DELIMITERS), default="comma",
-                        help="between columns (default: %(default)s)")  # fmt: skip
+    to_csv.add_argument(
+        "--delimiter",
+        choices=tuple(DELIMITERS),
+        default="comma",
+        help="between columns (default: %(default)s)",
+    )
     output(to_csv)
     merging = command(
         "merge",
@@ -111,8 +125,9 @@ def _parser() -> argparse.ArgumentParser:
         "writes the frames in which an object has a mask as its moments: what a reader takes for "
         "want of moments.json, looked up once instead of in every run",
     )
-    from_masks.add_argument("dataset", choices=VIDEO_SETS, metavar="DATASET",
-                            help=", ".join(VIDEO_SETS))  # fmt: skip
+    from_masks.add_argument(
+        "dataset", choices=VIDEO_SETS, metavar="DATASET", help=", ".join(VIDEO_SETS)
+    )
     output(from_masks)
     dataset(from_masks, required=True)
     return parser
@@ -159,8 +174,10 @@ def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:
     moments = {}
     for expression in video.expressions:
         if expression.masks is None or expression.objects is None:
-            raise InputError(f"video {video.name}, expression {expression.id}: has no masks; "
-                             f"give a split that has them")  # fmt: skip
+            raise InputError(
+                f"video {video.name}, expression {expression.id}: has no masks; "
+                f"give a split that has them"
+            )
         seen = VisibleMoments(expression.masks, expression.objects)
         moments[expression.id] = {obj: list(spans) for obj, spans in seen.items()}
     return moments

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tgl_e2e.data.base import ANY_OBJECT
-from tgl_e2e.data.moments_file import MAX_FRAMES, Moments, unite
+from tgl_e2e.data.moments_json import MAX_FRAMES, Moments, unite
 from tgl_e2e.errors import InputError
 
 COLUMNS = ("video", "expression", "object", "start", "end")
@@ -188,8 +188,7 @@ def _faults(values: Mapping[str, str], listing: Mapping[str, Video] | None) -> l
     elif not obj and (start or end):
         faults.append(f"column object: is empty; write the object, or {ANY_OBJECT} for all")
     if its_objects and not obj:
-        faults.append(f"column object: is empty, but the expression means "
-                      f"{', '.join(its_objects)}")  # fmt: skip
+        faults.append(f"column object: is empty, but the expression means {', '.join(its_objects)}")
     if not start and not end:
         return faults
     numbers = [_number_fault(name, values[name]) for name in ("start", "end")]
@@ -198,8 +197,10 @@ def _faults(values: Mapping[str, str], listing: Mapping[str, Video] | None) -> l
     if int(start) > int(end):
         faults.append(f"column start: {start} is after the end, {end}; exchange or correct them")
     if its_video is not None and int(end) >= len(its_video.frames):
-        faults.append(f"column end: {end} lies outside the video, whose last frame is "
-                      f"{len(its_video.frames) - 1}")  # fmt: skip
+        faults.append(
+            f"column end: {end} lies outside the video, whose last frame is "
+            f"{len(its_video.frames) - 1}"
+        )
     return faults
 
 

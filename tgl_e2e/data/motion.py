@@ -30,7 +30,10 @@ from tgl_e2e.errors import InputError
 
 # Per-pixel labels: what the generator knows of each object. "motion" counts in clips only.
 ATTRIBUTES = {
-    "shape": len(SHAPES), "colour": len(COLOURS), "fill": len(FILLS), "size": len(SIZES),
+    "shape": len(SHAPES),
+    "colour": len(COLOURS),
+    "fill": len(FILLS),
+    "size": len(SIZES),
     "motion": len(MOTIONS),
 }
 LABEL_STRIDE = 4  # labels are as fine as the mask decoder's output
@@ -53,13 +56,15 @@ class MotionClips(Dataset):
             raise InputError(f"motion has no split {split!r}; it has {', '.join(SPLITS)}")
         for cue, share in options.cues.items():
             if cue not in ("mixed", *CUES) or share < 0:
-                raise InputError(f"cues: {cue}: {share} is no share of a cue; known are mixed, "
-                                 f"{', '.join(CUES)}")
+                raise InputError(
+                    f"cues: {cue}: {share} is no share of a cue; known are mixed, {', '.join(CUES)}"
+                )
             if cue == "motion" and options.static:
                 raise InputError("cues: motion decides nothing in static scenes; set static=false")
             if cue == "fill" and options.full_share < 1:
-                raise InputError("cues: at level easy every object is plain; fill needs "
-                                 "full_share=1")
+                raise InputError(
+                    "cues: at level easy every object is plain; fill needs full_share=1"
+                )
         if not sum(options.cues.values()) > 0:
             raise InputError("cues: no share is greater than 0")
         self.options = options
@@ -74,12 +79,19 @@ class MotionClips(Dataset):
         rng = np.random.default_rng([self.seed, 0, index])
         options = self.options
         draw = rng.random()
-        level = ("full" if draw < options.full_share else
-                 "medium" if draw < options.full_share + options.medium_share else "easy")
+        level = (
+            "full"
+            if draw < options.full_share
+            else "medium"
+            if draw < options.full_share + options.medium_share
+            else "easy"
+        )
         cue = str(rng.choice(list(options.cues), p=_shares(options.cues)))
         seed = int(rng.integers(2**31))
         scene = make_scene(
-            seed, level=level, split=self.split,
+            seed,
+            level=level,
+            split=self.split,
             cue=None if cue == "mixed" else cue,
             static=options.static or cue in ("colour", "shape", "size", "place", "fill"),
         )
@@ -102,7 +114,11 @@ class MotionClips(Dataset):
 
 
 def draw_clip(
-    scene: Scene, expression: Expression, frames: np.ndarray, start: int, options: ClipOptions,
+    scene: Scene,
+    expression: Expression,
+    frames: np.ndarray,
+    start: int,
+    options: ClipOptions,
     camera: Camera = EXACT,
 ) -> Clip:
     """Renders frames of a scene and the target of one expression in them."""

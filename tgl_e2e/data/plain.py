@@ -76,8 +76,9 @@ def draw_things(rng: np.random.Generator, size: tuple[int, int], length: int) ->
         room = radius + REACH * height  # what leaves the picture is not there to be segmented
         x = max(x, room) if action == "left" else min(x, width - room) if action == "right" else x
         y = max(y, room) if action == "up" else min(y, height - room) if action == "down" else y
-        things.append(Thing(COLOURS[look // len(SHAPES)], shape, action, x, y, radius,
-                            length // 4, last))
+        things.append(
+            Thing(COLOURS[look // len(SHAPES)], shape, action, x, y, radius, length // 4, last)
+        )
     return things
 
 
@@ -96,7 +97,8 @@ def outline(thing: Thing, frame: int, height: int) -> list[tuple[float, float]]:
     elif thing.action == "spin":
         turn = 2 * math.pi * share
     corners, inner = {"circle": (60, 1), "square": (4, 1), "triangle": (3, 1), "star": (10, 0.45)}[
-        thing.shape]
+        thing.shape
+    ]
     turn += math.pi / 4 if thing.shape == "square" else 0.0
     points = []
     for i in range(corners):
@@ -132,15 +134,27 @@ def sentences(
         found.append(("looks", name, i, [(0, length - 1)]))
         if thing.action is not None:
             words = ACTIONS[thing.action]
-            found.append(("looks and movement", f"{name} {words[rng.integers(len(words))]}", i,
-                          [(thing.first, thing.last)]))
+            found.append(
+                (
+                    "looks and movement",
+                    f"{name} {words[rng.integers(len(words))]}",
+                    i,
+                    [(thing.first, thing.last)],
+                )
+            )
     colours = [c for c in COLOURS if c not in [thing.colour for thing in things]]
     colour, shape = colours[rng.integers(len(colours))], SHAPES[rng.integers(len(SHAPES))]
     found.append(("looks absent", f"the {colour} {shape}", None, []))
     shown = [thing.action for thing in things]
     idle = [action for action in ACTIONS if action not in (*shown, "spin")]  # circles may spin
-    found.append(("movement absent", f"the {things[0].colour} {things[0].shape} "
-                                     f"{ACTIONS[idle[rng.integers(len(idle))]][0]}", None, []))
+    found.append(
+        (
+            "movement absent",
+            f"the {things[0].colour} {things[0].shape} {ACTIONS[idle[rng.integers(len(idle))]][0]}",
+            None,
+            [],
+        )
+    )
     return found
 
 
@@ -178,8 +192,13 @@ def write_plain(
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in
-                   (".jpg", ".jpeg", ".png")) if folder.is_dir() else []
+    found = (
+        sorted(
+            path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+        )
+        if folder.is_dir()
+        else []
+    )
     if not found:
         raise InputError(f"{folder}: no .jpg or .png in it; give a folder of pictures")
     return found
@@ -202,8 +221,10 @@ def _background(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = OneLineParser(
-        prog="python -m tgl_e2e.data.plain", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog="python -m tgl_e2e.data.plain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     add("--split", default="valid_u", help="name of the split (default: valid_u)")
@@ -214,8 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.videos < 1 or options.seed < 0:
         parser.error("--videos must be at least 1 and --seed at least 0")
     try:
-        count = write_plain(options.output, options.split, options.videos, options.seed,
-                            options.pictures)
+        count = write_plain(
+            options.output, options.split, options.videos, options.seed, options.pictures
+        )
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

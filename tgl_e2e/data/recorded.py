@@ -11,13 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tgl_e2e.data.augment import (
-    Augmentation,
-    augment_frame,
-    bounds,
-    crop_box,
-    draw_augmentation,
-)
+from tgl_e2e.data.augment import Augmentation, augment_frame, bounds, crop_box, draw_augmentation
 from tgl_e2e.data.base import ExpressionRecord, VideoDataset, VideoRecord
 from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
 from tgl_e2e.data.sampling import select_objects
@@ -141,7 +135,11 @@ def _usable(dataset: VideoDataset, number: int) -> np.ndarray:
             places.append((number, v, e))
     LOGGER.info(
         "%s %s: %d expressions of %d videos; %d more are dropped, their objects have no mask",
-        dataset.kind, dataset.split, len(places), len(dataset.videos), dropped,
+        dataset.kind,
+        dataset.split,
+        len(places),
+        len(dataset.videos),
+        dropped,
     )
     return np.array(places, dtype=np.int32).reshape(-1, 3)
 

@@ -165,8 +165,10 @@ def read_refcoco(root: str | Path, split: str, kind: str) -> VideoDataset:
             place = store.add(annotation["segmentation"], share=True)
             tracks.setdefault(annotation["image_id"], []).append((obj, place))
         except (AttributeError, KeyError, TypeError):
-            raise InputError(f"{path}: an annotation without id, image_id or segmentation; "
-                             f"convert the data set again") from None  # fmt: skip
+            raise InputError(
+                f"{path}: an annotation without id, image_id or segmentation; "
+                f"convert the data set again"
+            ) from None
     store.close()
     by_file: dict[str, list] = {}
     for image in images:

@@ -15,10 +15,7 @@ ObjectId = TypeVar("ObjectId", bound=Hashable)
 
 
 def choose_stretch(
-    relevant: np.ndarray,
-    block: int,
-    rng: np.random.Generator,
-    moment_sampling: bool = True,
+    relevant: np.ndarray, block: int, rng: np.random.Generator, moment_sampling: bool = True
 ) -> tuple[int, int]:
     """Chooses the stretch of consecutive frames that a clip is drawn from.
 
@@ -107,7 +104,10 @@ def sample_in_stretch(
 
 
 def sample_evenly(
-    relevant: np.ndarray, num_frames: int, block: int, rng: np.random.Generator,
+    relevant: np.ndarray,
+    num_frames: int,
+    block: int,
+    rng: np.random.Generator,
     moment_sampling: bool = True,
 ) -> tuple[tuple[int, int], np.ndarray]:
     """Draws a clip of evenly spaced frames, half of it (one more or less) in M+ if that can be.
@@ -156,8 +156,9 @@ def sample_evenly(
         clips = [clip for clip in clips if len(clip)]
     fitting = clips[rng.integers(len(clips))]
     clip = fitting[rng.integers(len(fitting))]
-    start = int(rng.integers(max(0, clip[-1] + 1 - length),
-                             min(clip[0], relevant.size - length) + 1))
+    start = int(
+        rng.integers(max(0, clip[-1] + 1 - length), min(clip[0], relevant.size - length) + 1)
+    )
     return (start, start + length), clip
 
 

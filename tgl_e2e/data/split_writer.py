@@ -41,8 +41,13 @@ class SplitWriter:
         self.scenes: dict[str, dict] = {}
 
     def add(
-        self, name: str, rgb: np.ndarray, ids: np.ndarray, num_objects: int,
-        told: Sequence[Told], scene: dict,
+        self,
+        name: str,
+        rgb: np.ndarray,
+        ids: np.ndarray,
+        num_objects: int,
+        told: Sequence[Told],
+        scene: dict,
     ) -> None:
         """One video.
 
@@ -63,8 +68,11 @@ class SplitWriter:
         self.videos[name] = {
             "frames": frames,
             "expressions": {
-                str(n): {"exp": said.text, "obj_id": list(said.moments),
-                         "anno_id": [first + index for index in said.moments]}
+                str(n): {
+                    "exp": said.text,
+                    "obj_id": list(said.moments),
+                    "anno_id": [first + index for index in said.moments],
+                }
                 for n, said in enumerate(told)
             },
         }

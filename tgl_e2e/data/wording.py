@@ -48,8 +48,10 @@ IDIOM_AFTER = _words(
 )
 BEFORE_NOUN = _words("the its his her their my your our")
 BEFORE_PLACE = _words("to on from at toward towards facing far upper lower extreme bottom top hind")
-DETERMINERS = _words("the a an his her its their this that these those one some each every all both"
-                     " itself himself herself themselves him them us it")  # fmt: skip
+DETERMINERS = _words(
+    "the a an his her its their this that these those one some each every all both"
+    " itself himself herself themselves him them us it"
+)
 PLACE_AFTER = _words(
     "side sides hand corner part half edge end border leg legs arm arms foot paw paws eye ear lane "
     "wing front rear bottom top shoulder knee wheel direction of"
@@ -91,7 +93,7 @@ def mirror_text(text: str) -> str | None:
             continue
         if not _names_side(lower, i) or not _plain_case(tokens[i]):
             return None
-        pieces += [text[done:match.start()], SIDE.sub(_other_side, tokens[i])]
+        pieces += [text[done : match.start()], SIDE.sub(_other_side, tokens[i])]
         done = match.end()
     return "".join([*pieces, text[done:]])
 

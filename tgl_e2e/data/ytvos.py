@@ -26,12 +26,7 @@ from tgl_e2e.data.base import (
     VisibleMoments,
     picture_size,
 )
-from tgl_e2e.data.files import (
-    MOMENTS_NAME,
-    MomentsFile,
-    read_frames_and_expressions,
-    read_videos,
-)
+from tgl_e2e.data.files import MOMENTS_NAME, MomentsFile, read_frames_and_expressions, read_videos
 from tgl_e2e.errors import InputError
 
 LOGGER = logging.getLogger(__name__)
@@ -90,8 +85,10 @@ def open_palette(path: Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError):
         raise InputError(f"{path}: a damaged picture, restore it") from None
     if picture.mode not in ("P", "L"):
-        raise InputError(f"{path}: a picture of mode {picture.mode}, annotations have a palette "
-                         f"(mode P): restore the original file")  # fmt: skip
+        raise InputError(
+            f"{path}: a picture of mode {picture.mode}, annotations have a palette "
+            f"(mode P): restore the original file"
+        )
     return picture
 
 
@@ -178,6 +175,8 @@ def _objects(expression: Mapping[str, Any], where: str) -> tuple[str, ...] | Non
         return None
     obj = str(expression["obj_id"])
     if not obj.isdecimal() or not 1 <= int(obj) <= MAX_OBJECT:
-        raise InputError(f"{where}: obj_id should be a number from 1 to {MAX_OBJECT}, the value of "
-                         f"the object's pixels; get the file again")  # fmt: skip
+        raise InputError(
+            f"{where}: obj_id should be a number from 1 to {MAX_OBJECT}, the value of "
+            f"the object's pixels; get the file again"
+        )
     return (obj,)

@@ -62,15 +62,23 @@ def read_run(path: Path) -> Run:
         levels = list(content["breakdown"].get("level", {}))
         training = config["training"] or {}
         return Run(
-            path, data["name"], data["split"], data["videos"],
+            path,
+            data["name"],
+            data["split"],
+            data["videos"],
             levels[0] if len(levels) == 1 else None,
-            config["model"]["name"], config["arguments"]["moments"],
-            switches_of(config["model"], training), training.get("seed"),
-            content["parameters"], scores, config,
-        )  # fmt: skip
+            config["model"]["name"],
+            config["arguments"]["moments"],
+            switches_of(config["model"], training),
+            training.get("seed"),
+            content["parameters"],
+            scores,
+            config,
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: not of this version of tgl_e2e.evaluate; "
-                         f"evaluate again") from None  # fmt: skip
+        raise InputError(
+            f"{path}: not of this version of tgl_e2e.evaluate; evaluate again"
+        ) from None
 
 
 def switches_of(model: dict[str, Any], training: dict[str, Any]) -> frozenset[str]:
@@ -92,14 +100,18 @@ def switches_of(model: dict[str, Any], training: dict[str, Any]) -> frozenset[st
 def tell(table: Table, runs: Sequence[Run], markdown: bool = False) -> str:
     """A table as text, once per data set and kind of network; the paper's number after a slash."""
     parts = []
-    for dataset, model in sorted({("" if table.across_datasets else r.dataset, r.model)
-                                  for r in runs}):  # fmt: skip
+    for dataset, model in sorted(
+        {("" if table.across_datasets else r.dataset, r.model) for r in runs}
+    ):
         mine = [r for r in runs if r.model == model and dataset in ("", r.dataset)]
         lines = _cells(table, mine)
         if all(set(line[2:]) <= {"-"} or not _has_ours(line) for line in lines[1:]):
             continue
-        parts.append(_heading(table, mine, dataset, model) + "\n"
-                     + (_markdown(lines) if markdown else _aligned(lines)))  # fmt: skip
+        parts.append(
+            _heading(table, mine, dataset, model)
+            + "\n"
+            + (_markdown(lines) if markdown else _aligned(lines))
+        )
     nothing = f"Table {table.number}. {table.title}: nothing was evaluated for it"
     return "\n\n".join(parts) or nothing
 
@@ -118,8 +130,10 @@ def _heading(table: Table, runs: Sequence[Run], dataset: str, model: str) -> str
         )
         lines.append(f"Ours: {model} on {dataset}, {shown}. The paper's: Hiera-B on MeViS.")
     if any(r.dataset == "motion" for r in runs):
-        lines.append("`motion` is synthetic and not MeViS, and neither are the networks alike: "
-                     "compare rows, not numbers.")  # fmt: skip
+        lines.append(
+            "`motion` is synthetic and not MeViS, and neither are the networks alike: "
+            "compare rows, not numbers."
+        )
     if table.note:
         lines.append(table.note + ".")
     return "\n".join(lines)
@@ -127,8 +141,10 @@ def _heading(table: Table, runs: Sequence[Run], dataset: str, model: str) -> str
 
 def _cells(table: Table, runs: Sequence[Run]) -> list[list[str]]:
     head = ["", "paper's row"]
-    head += [score if len({c[0] for c in table.columns}) == 1 else f"{place} {score}"
-             for place, score in table.columns]  # fmt: skip
+    head += [
+        score if len({c[0] for c in table.columns}) == 1 else f"{place} {score}"
+        for place, score in table.columns
+    ]
     if table.parameters:
         head.append("parameters (of them TAM)")
     lines = [head]

@@ -57,8 +57,10 @@ def check_moments(text: str, videos: Sequence[VideoRecord]) -> None:
 
 
 def _unknown(video: VideoRecord) -> InputError:
-    return InputError(f"--moments oracle: the moments of video {video.name} are not known; "
-                      f"put moments.json beside meta_expressions.json")  # fmt: skip
+    return InputError(
+        f"--moments oracle: the moments of video {video.name} are not known; "
+        f"put moments.json beside meta_expressions.json"
+    )
 
 
 def _oracle(video: VideoRecord, k: int | None) -> MomentsSpec:

@@ -30,8 +30,9 @@ class Processes:
         self._state = None
         if self.count > 1:
             if device not in ("auto", "cpu"):
-                raise InputError(f"--device {device}: several processes get a device each; "
-                                 f"give auto or cpu")  # fmt: skip
+                raise InputError(
+                    f"--device {device}: several processes get a device each; give auto or cpu"
+                )
             from accelerate import PartialState
 
             self._state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)

@@ -24,14 +24,23 @@ from tgl_e2e.evaluation.scores import (
 )
 
 METRICS_VERSION = 2
-CSV_COLUMNS = ("video", "expression", "text", "num_frames", "no_target", "answered",
-               "J&F", "J", "F", "top1", "chance")  # fmt: skip
+CSV_COLUMNS = (
+    "video",
+    "expression",
+    "text",
+    "num_frames",
+    "no_target",
+    "answered",
+    "J&F",
+    "J",
+    "F",
+    "top1",
+    "chance",
+)
 
 
 def report(
-    dataset: VideoDataset,
-    videos: Sequence[VideoRecord],
-    finished: Mapping[str, Mapping[str, Any]],
+    dataset: VideoDataset, videos: Sequence[VideoRecord], finished: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The content of metrics.json, in the data set's order whatever the order of the results.
 
@@ -106,13 +115,17 @@ def table(content: Mapping[str, Any]) -> str:
     lines.append("moments: " + _in_line(overall, retrieval))
     if content["by_target"]["no_target"]["num_expressions"]:
         having, without = content["by_target"].values()
-        lines.append(f"with target: {_in_line(having, ('J&F', 'T-acc'))}; "
-                     f"without: {_in_line(without, ('J&F', 'N-acc'))}")  # fmt: skip
+        lines.append(
+            f"with target: {_in_line(having, ('J&F', 'T-acc'))}; "
+            f"without: {_in_line(without, ('J&F', 'N-acc'))}"
+        )
     if "images" in content:
         lines.append("images: " + _in_line(content["images"], content["images"]))
     if "matched" in content:
-        lines.append("objects matched as by davis2017-evaluation (unsupervised): "
-                     + _in_line(content["matched"], content["matched"]))  # fmt: skip
+        lines.append(
+            "objects matched as by davis2017-evaluation (unsupervised): "
+            + _in_line(content["matched"], content["matched"])
+        )
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tgl_e2e.data.base import ExpressionRecord
+from tgl_e2e.evaluation.relevance import relevance_windows
 from tgl_e2e.metrics import (
     chance_top1,
     contour_accuracy,
@@ -23,7 +24,6 @@ from tgl_e2e.metrics import (
     top1_accuracy,
 )
 from tgl_e2e.moments import spans
-from tgl_e2e.relevance import relevance_windows
 from tgl_e2e.results import Segmentation
 
 MEANS = ("J", "F", "J&F", "top1")
@@ -73,10 +73,7 @@ class ExpressionScore:
 
 
 def score_expression(
-    video: str,
-    expression: ExpressionRecord,
-    segmentation: Segmentation,
-    num_frames: int,
+    video: str, expression: ExpressionRecord, segmentation: Segmentation, num_frames: int
 ) -> ExpressionScore:
     """Holds one result against the truth, over the frames that were processed; without tags.
 

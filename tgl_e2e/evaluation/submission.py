@@ -1,9 +1,9 @@
 """Masks as PNG in the layout that a data set's server takes, the zip of them, and its check.
 
-    mevis, motion     <video>/<expression>/<frame>.png               mode L, 0 and 255
-    ref-youtube-vos   Annotations/<video>/<expression>/<frame>.png   mode L, 0 and 255
-    ref-davis         anno_<0 to 3>/<video>/<frame>.png              mode P, number of the object
-    refcoco/+/g       <image>/<expression>/<frame>.png               mode L; there is no server
+mevis, motion     <video>/<expression>/<frame>.png               mode L, 0 and 255
+ref-youtube-vos   Annotations/<video>/<expression>/<frame>.png   mode L, 0 and 255
+ref-davis         anno_<0 to 3>/<video>/<frame>.png              mode P, number of the object
+refcoco/+/g       <image>/<expression>/<frame>.png               mode L; there is no server
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ def read_mask(
     return values > 127
 
 
-def write_submission(
-    path: Path, masks: Path, dataset: str, videos: Sequence[VideoRecord]
-) -> None:
+def write_submission(path: Path, masks: Path, dataset: str, videos: Sequence[VideoRecord]) -> None:
     """Packs the masks that `save_masks` wrote into a zip and checks it; it appears whole or not.
 
     Raises:
@@ -124,11 +122,14 @@ def check_submission(
         expected = dict(_expected(dataset, videos))
         missing, odd = sorted(set(expected) - present), sorted(present - set(expected))
         if missing:
-            raise InputError(f"{path}: {len(missing)} masks are missing, first {missing[0]}; "
-                             f"evaluate the whole split again")  # fmt: skip
+            raise InputError(
+                f"{path}: {len(missing)} masks are missing, first {missing[0]}; "
+                f"evaluate the whole split again"
+            )
         if odd:
-            raise InputError(f"{path}: {len(odd)} files do not belong there, first {odd[0]}; "
-                             f"remove them")  # fmt: skip
+            raise InputError(
+                f"{path}: {len(odd)} files do not belong there, first {odd[0]}; remove them"
+            )
         for name, (size, highest) in expected.items():
             _check_mask(f"{path}: {name}", file.read(name), size, highest)
     return len(expected)
@@ -160,8 +161,10 @@ def _check_mask(where: str, data: bytes, size: tuple[int, int], highest: int | N
     if form != "PNG" or mode != wanted:
         raise InputError(f"{where}: {form} of mode {mode}, it must be PNG of mode {wanted}")
     if values.shape != size:
-        raise InputError(f"{where}: {values.shape[0]} x {values.shape[1]} pixels, its frame has "
-                         f"{size[0]} x {size[1]}")  # fmt: skip
+        raise InputError(
+            f"{where}: {values.shape[0]} x {values.shape[1]} pixels, its frame has "
+            f"{size[0]} x {size[1]}"
+        )
     right = values <= highest if highest is not None else (values == 0) | (values == 255)
     if not right.all():
         raise InputError(f"{where}: holds the value {values[~right][0]}, which means nothing there")

@@ -34,8 +34,10 @@ def read_scenes(folder: Path) -> Scenes:
             for e in content["expressions"].values():
                 e["kind"], e["appearance_decides"], list(e["cues"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: not of the form that the generator writes; "
-                         f"write the split again, or remove it") from None  # fmt: skip
+        raise InputError(
+            f"{path}: not of the form that the generator writes; "
+            f"write the split again, or remove it"
+        ) from None
     return videos
 
 

@@ -40,16 +40,18 @@ class TemporalAttention(nn.Module):
         """
         batch, _, height, _, dim = x.shape
         patch = self.patch_size
-        tokens = rearrange(
-            self.norm(x), "b t (h p) (w q) d -> b h w t (p q) d", p=patch, q=patch
-        )
+        tokens = rearrange(self.norm(x), "b t (h p) (w q) d -> b h w t (p q) d", p=patch, q=patch)
         when = time_embedding(times, dim).to(tokens.dtype)  # (B, T, D)
         tokens = tokens + self.position + when[:, None, None, :, None, :]
         tokens = rearrange(tokens, "b h w t s d -> (b h w) (t s) d")
         attended = self.attention(tokens, tokens)
         return rearrange(
-            attended, "(b h w) (t p q) d -> b t (h p) (w q) d",
-            b=batch, h=height // patch, p=patch, q=patch,
+            attended,
+            "(b h w) (t p q) d -> b t (h p) (w q) d",
+            b=batch,
+            h=height // patch,
+            p=patch,
+            q=patch,
         )
 
 
@@ -71,8 +73,9 @@ class TemporalDifference(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(dim, dim, kernel_size=3, padding=1, padding_mode="replicate",
-                              groups=dim)
+        self.conv = nn.Conv1d(
+            dim, dim, kernel_size=3, padding=1, padding_mode="replicate", groups=dim
+        )
         with torch.no_grad():
             self.conv.weight.zero_()
             self.conv.bias.zero_()
@@ -100,7 +103,12 @@ class CrossModalAdapter(nn.Module):
     """
 
     def __init__(
-        self, visual_dim: int, text_dim: int, dim: int, num_heads: int, patch_size: int | None,
+        self,
+        visual_dim: int,
+        text_dim: int,
+        dim: int,
+        num_heads: int,
+        patch_size: int | None,
         difference: bool = False,
     ) -> None:
         super().__init__()
@@ -145,7 +153,9 @@ class CrossModalAdapter(nn.Module):
         parts = [
             part + self._up(y, normed, e_normed, text_mask)
             for part, y, normed in zip(
-                *(whole.split(rows, dim=2) for whole in (visual, x, x_normed)), strict=True)]
+                *(whole.split(rows, dim=2) for whole in (visual, x, x_normed)), strict=True
+            )
+        ]
         e = e + self.text_attends_visual(e_normed, rearrange(x_normed, "b t h w d -> b (t h w) d"))
         visual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
         return visual, text + self.text_up(e)

@@ -27,7 +27,10 @@ def _leaves_bases_out(config: TGLConfig) -> bool:
 
 
 def save_checkpoint(
-    model: TGL, folder: str | Path, include_frozen: bool | None, dtype: torch.dtype | None,
+    model: TGL,
+    folder: str | Path,
+    include_frozen: bool | None,
+    dtype: torch.dtype | None,
     state: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """See :meth:`TGL.save_pretrained`. Each file appears whole or not at all.
@@ -40,8 +43,10 @@ def save_checkpoint(
     if include_frozen is None:
         include_frozen = not (model.config.freeze_bases and model.bases_from_config)
     elif not include_frozen and not _leaves_bases_out(model.config):
-        raise InputError("include_frozen=False would lose the bases: freeze_bases, vision.base and "
-                         "text.base do not say where to load them from again")
+        raise InputError(
+            "include_frozen=False would lose the bases: freeze_bases, vision.base and "
+            "text.base do not say where to load them from again"
+        )
     state = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
         for name, value in (state or model.state_dict()).items()
@@ -66,16 +71,20 @@ def load_checkpoint(
     config = TGLConfig.load(folder)
     state, includes_bases = _read_weights(folder)
     if not includes_bases and not _leaves_bases_out(config):
-        raise InputError(f"checkpoint {folder}: {WEIGHTS_NAME} leaves the bases out and config.json"
-                         " does not name them; set vision.base and text.base")
+        raise InputError(
+            f"checkpoint {folder}: {WEIGHTS_NAME} leaves the bases out and config.json"
+            " does not name them; set vision.base and text.base"
+        )
     model = cls(config, pretrained=not includes_bases, tokenizer=folder)
     expected = model.state_dict()
     for name, value in expected.items():
         if name not in state:
             if not includes_bases and is_base(name):
                 continue
-            raise InputError(f"checkpoint {folder}: tensor {name!r} is missing from {WEIGHTS_NAME};"
-                             " the file is damaged or belongs to another config.json")
+            raise InputError(
+                f"checkpoint {folder}: tensor {name!r} is missing from {WEIGHTS_NAME};"
+                " the file is damaged or belongs to another config.json"
+            )
         if state[name].shape != value.shape:
             raise InputError(
                 f"checkpoint {folder}: tensor {name!r} is {tuple(state[name].shape)}, config.json "
@@ -83,8 +92,10 @@ def load_checkpoint(
             )
     unknown = sorted(set(state) - set(expected))
     if unknown:
-        raise InputError(f"checkpoint {folder}: unexpected tensor {unknown[0]!r}; use the "
-                         "config.json of these weights")
+        raise InputError(
+            f"checkpoint {folder}: unexpected tensor {unknown[0]!r}; use the "
+            "config.json of these weights"
+        )
     model.load_state_dict(state, strict=False)  # the missing ones are the bases, checked above
     model.compute_dtype = dtype or torch.float32
     return model.to(device=device).eval()
@@ -93,15 +104,18 @@ def load_checkpoint(
 def _read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], bool]:
     path = folder / WEIGHTS_NAME
     if not path.is_file():
-        raise InputError(f"checkpoint {folder}: no {WEIGHTS_NAME} in it; give a folder written by "
-                         "save_pretrained")
+        raise InputError(
+            f"checkpoint {folder}: no {WEIGHTS_NAME} in it; give a folder written by "
+            "save_pretrained"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"checkpoint {path}: not a readable safetensors file ({error}); copy it "
-                         "again") from None
+        raise InputError(
+            f"checkpoint {path}: not a readable safetensors file ({error}); copy it again"
+        ) from None
     return state, metadata.get("includes_bases", "true") == "true"
 
 
@@ -110,15 +124,21 @@ def _local_folder(folder: str | Path) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        raise InputError(f"checkpoint {folder}: not a folder; give the folder that holds "
-                         f"{CONFIG_NAME} and {WEIGHTS_NAME}")
+        raise InputError(
+            f"checkpoint {folder}: not a folder; give the folder that holds "
+            f"{CONFIG_NAME} and {WEIGHTS_NAME}"
+        )
     if str(folder).count("/") != 1 or str(folder).startswith((".", "/", "~")):
-        raise InputError(f"checkpoint {folder}: no such folder; give one that holds {CONFIG_NAME} "
-                         f"and {WEIGHTS_NAME}")
+        raise InputError(
+            f"checkpoint {folder}: no such folder; give one that holds {CONFIG_NAME} "
+            f"and {WEIGHTS_NAME}"
+        )
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(str(folder)))
     except Exception as error:  # offline, gated, not found: one remedy for all
-        raise InputError(f"checkpoint {folder}: no such folder, and not to be had from the hub "
-                         f"({type(error).__name__}); download it and give its folder") from None
+        raise InputError(
+            f"checkpoint {folder}: no such folder, and not to be had from the hub "
+            f"({type(error).__name__}); download it and give its folder"
+        ) from None

@@ -113,8 +113,7 @@ def run_block(block: nn.Module, x: Tensor) -> Tensor:
     """
     count, height, width = x.shape[:3]
     shrink = block.q_stride[0] if block.q_stride else 1
-    widest = width * max(block.attn.qkv.out_features,
-                         block.mlp.layers[0].out_features // shrink**2)
+    widest = width * max(block.attn.qkv.out_features, block.mlp.layers[0].out_features // shrink**2)
     frames, rows = rows_at_once(x, count, widest * height), height
     window = block.window_size
     if frames == 1 and window and window % shrink == 0:
@@ -135,12 +134,18 @@ def run_block(block: nn.Module, x: Tensor) -> Tensor:
 def usable(*tensors: Tensor) -> bool:
     """Whether :func:`attend` can take the place of PyTorch's attention for these."""
     return not (torch.is_grad_enabled() or torch.compiler.is_compiling()) and all(
-        t.device.type == "cpu" and t.dtype in (torch.float32, torch.bfloat16) for t in tensors)
+        t.device.type == "cpu" and t.dtype in (torch.float32, torch.bfloat16) for t in tensors
+    )
 
 
 def _plain_float(x: Tensor) -> bool:
-    return (x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
-            and not torch.is_autocast_enabled("cpu") and not torch.is_grad_enabled())
+    return (
+        x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_grad_enabled()
+    )
 
 
 class FastProducts(TorchFunctionMode):
@@ -173,8 +178,12 @@ class FastProducts(TorchFunctionMode):
 
 
 def attend_windows(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0, scale: float | None = None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
 ) -> Tensor:
     """``F.scaled_dot_product_attention`` as plain products, with gradients.
 

@@ -36,5 +36,6 @@ class DenseHead(nn.Module):
         logits = finest
         for level in (self.fine[1](features.fine[1]), self.top(features.top)):
             logits = logits + F.interpolate(level, size=size, mode="bilinear", align_corners=False)
-        return dict(zip(self.sizes, torch.split(logits, list(self.sizes.values()), dim=1),
-                        strict=True))
+        return dict(
+            zip(self.sizes, torch.split(logits, list(self.sizes.values()), dim=1), strict=True)
+        )

@@ -31,7 +31,8 @@ class Memories:
     def expand(self, count: int) -> Memories:
         """One bank (N = 1) seen by ``count`` frames, without a copy."""
         return Memories(
-            self.features.expand(count, -1, -1, -1), self.pointers.expand(count, -1, -1),
+            self.features.expand(count, -1, -1, -1),
+            self.pointers.expand(count, -1, -1),
             self.frames.expand(count, -1),
         )
 

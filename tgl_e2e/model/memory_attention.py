@@ -61,8 +61,10 @@ def _feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
     """(N, L, C) -> (N, L, C)"""
     tokens = layer.norm3(x).flatten(0, 1)
     rows = cpu.rows_at_once(tokens, len(tokens), layer.linear1.out_features)
-    parts = [layer.linear2(layer.dropout(layer.activation(layer.linear1(part))))
-             for part in tokens.split(rows)]
+    parts = [
+        layer.linear2(layer.dropout(layer.activation(layer.linear1(part))))
+        for part in tokens.split(rows)
+    ]
     return torch.cat(parts).view(x.shape)
 
 
@@ -92,7 +94,8 @@ def _rotate(x: Tensor, turns: Tensor) -> Tensor:
         turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
     else:
         turned = torch.view_as_real(
-            torch.view_as_complex(pairs.contiguous()) * torch.view_as_complex(turns))
+            torch.view_as_complex(pairs.contiguous()) * torch.view_as_complex(turns)
+        )
     return turned.flatten(-2).flatten(-3, -2).to(x.dtype)
 
 
@@ -107,14 +110,14 @@ def _self_attention(layer: nn.Module, x: Tensor, pos: Tensor, turns: Tensor) -> 
     place = x + pos if layer.pos_enc_at_attn else x
     query, key, value = (
         _heads(projection(y), rope.num_heads)
-        for projection, y in ((rope.q_proj, place), (rope.k_proj, place), (rope.v_proj, x)))
+        for projection, y in ((rope.q_proj, place), (rope.k_proj, place), (rope.v_proj, x))
+    )
     query, key = _rotate(query, turns), _rotate(key, turns)
     return rope.out_proj(_attention(rope, query, key, value).transpose(1, 2).flatten(2))
 
 
 def _cross_attention(
-    layer: nn.Module, x: Tensor, pos: Tensor, memory: MemoryTokens, turns: Tensor,
-    key_turns: Tensor,
+    layer: nn.Module, x: Tensor, pos: Tensor, memory: MemoryTokens, turns: Tensor, key_turns: Tensor
 ) -> Tensor:
     rope = layer.cross_attn_image
     x = layer.norm2(x)
@@ -132,15 +135,22 @@ def _cross_attention(
         bias[: key.shape[2]] = 2 * math.log(memory.pool)
 
     if rope.num_heads == 1 and cpu.usable(query, key, memory.spatial):
-        attended = torch.stack([
-            cpu.attend(query[n, 0], torch.cat([_of(key, n)[0], pointer_key[n, 0]]),
-                       torch.cat([_of(memory.spatial, n), memory.pointers[n]]).to(query.dtype),
-                       bias)
-            for n in range(len(x))])  # (N, HW, Cm)
+        attended = torch.stack(
+            [
+                cpu.attend(
+                    query[n, 0],
+                    torch.cat([_of(key, n)[0], pointer_key[n, 0]]),
+                    torch.cat([_of(memory.spatial, n), memory.pointers[n]]).to(query.dtype),
+                    bias,
+                )
+                for n in range(len(x))
+            ]
+        )  # (N, HW, Cm)
         return rope.out_proj(rope.v_proj(attended))
     count = len(x)
-    value = torch.cat([rope.v_proj(memory.spatial).expand(count, -1, -1),
-                       rope.v_proj(memory.pointers)], dim=1)
+    value = torch.cat(
+        [rope.v_proj(memory.spatial).expand(count, -1, -1), rope.v_proj(memory.pointers)], dim=1
+    )
     key = torch.cat([key.expand(count, -1, -1, -1), pointer_key], dim=2)
     attended = _attention(rope, query, key, _heads(value, rope.num_heads), bias)
     return rope.out_proj(attended.transpose(1, 2).flatten(2))
@@ -159,4 +169,5 @@ def _attention(
         return F.scaled_dot_product_attention(query, key, value)  # see cpu.FastProducts
     mask = None if bias is None else bias.to(query.dtype).expand(query.shape[-2], -1)
     return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, dropout_p=rope.dropout_p if rope.training else 0.0)
+        query, key, value, attn_mask=mask, dropout_p=rope.dropout_p if rope.training else 0.0
+    )

@@ -65,7 +65,12 @@ class TemporalAlignmentModule(nn.Module):
     """
 
     def __init__(
-        self, visual_dim: int, text_dim: int, dim: int, num_heads: int, num_layers: int,
+        self,
+        visual_dim: int,
+        text_dim: int,
+        dim: int,
+        num_heads: int,
+        num_layers: int,
         pooling: str,
     ) -> None:
         super().__init__()

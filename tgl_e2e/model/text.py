@@ -68,7 +68,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -
     """Trains a byte-level BPE in RoBERTa's file format: ``vocab.json`` and ``merges.txt``."""
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(
-        texts, vocab_size=vocab_size, min_frequency=2, special_tokens=SPECIAL_TOKENS,
+        texts,
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=SPECIAL_TOKENS,
         show_progress=False,
     )
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -82,8 +85,10 @@ def load_tokenizer(source: str | Path) -> RobertaTokenizer:
     if folder.is_dir() and not (folder / "tokenizer.json").is_file():
         for name in TOKENIZER_FILES:
             if not (folder / name).is_file():
-                raise InputError(f"tokenizer {folder}: {name} is missing; it belongs beside the "
-                                 "weights (RoBERTa's byte-level BPE)")
+                raise InputError(
+                    f"tokenizer {folder}: {name} is missing; it belongs beside the "
+                    "weights (RoBERTa's byte-level BPE)"
+                )
     return _from_hub(str(source), RobertaTokenizer)
 
 
@@ -91,9 +96,11 @@ def _from_hub(source: str, cls: type, **arguments):
     try:
         return cls.from_pretrained(source, **arguments)
     except Exception as error:  # offline, gated, not found, damaged: one remedy for all
-        remedy = ("the folder is damaged or holds another architecture; copy it again"
-                  if Path(source).is_dir()
-                  else "download that repository and set text.base to the folder")
+        remedy = (
+            "the folder is damaged or holds another architecture; copy it again"
+            if Path(source).is_dir()
+            else "download that repository and set text.base to the folder"
+        )
         raise InputError(
             f"RoBERTa {source!r} could not be loaded ({type(error).__name__}); {remedy}"
         ) from None
@@ -103,15 +110,23 @@ def load_roberta(base: str) -> RobertaModel:
     """RoBERTa's weights from a folder saved by ``save_pretrained`` or from the hub."""
     folder = Path(base)
     if folder.exists() and not (folder / "config.json").is_file():
-        raise InputError(f"RoBERTa {base}: no config.json in it; give a folder written by "
-                         "RobertaModel.save_pretrained")
+        raise InputError(
+            f"RoBERTa {base}: no config.json in it; give a folder written by "
+            "RobertaModel.save_pretrained"
+        )
     roberta, report = _from_hub(
-        base, RobertaModel, add_pooling_layer=False, attn_implementation="sdpa",
-        dtype=torch.float32, output_loading_info=True,
+        base,
+        RobertaModel,
+        add_pooling_layer=False,
+        attn_implementation="sdpa",
+        dtype=torch.float32,
+        output_loading_info=True,
     )
     if report["missing_keys"]:  # transformers would go on with random weights
-        raise InputError(f"RoBERTa {base}: tensor {min(report['missing_keys'])!r} is missing; the "
-                         "file is damaged or belongs to another architecture")
+        raise InputError(
+            f"RoBERTa {base}: tensor {min(report['missing_keys'])!r} is missing; the "
+            "file is damaged or belongs to another architecture"
+        )
     return roberta
 
 
@@ -119,8 +134,10 @@ def roberta_sizes(roberta: RobertaModel) -> dict[str, int]:
     """The values of ``TextConfig`` that given weights decide."""
     config = roberta.config
     return {
-        "vocab_size": config.vocab_size, "hidden_size": config.hidden_size,
-        "num_layers": config.num_hidden_layers, "num_heads": config.num_attention_heads,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_layers": config.num_hidden_layers,
+        "num_heads": config.num_attention_heads,
         "intermediate_size": config.intermediate_size,
         "max_tokens": config.max_position_embeddings - 2,
     }
@@ -144,16 +161,29 @@ class TextEncoder(nn.Module):
 
     @staticmethod
     def from_scratch(
-        vocab_size: int, hidden_size: int, num_layers: int, num_heads: int, intermediate_size: int,
-        max_tokens: int, dropout: float,
+        vocab_size: int,
+        hidden_size: int,
+        num_layers: int,
+        num_heads: int,
+        intermediate_size: int,
+        max_tokens: int,
+        dropout: float,
     ) -> RobertaModel:
         """A RoBERTa of random weights; defaults of RobertaConfig for the rest."""
         config = RobertaConfig(
-            vocab_size=vocab_size, hidden_size=hidden_size, num_hidden_layers=num_layers,
-            num_attention_heads=num_heads, intermediate_size=intermediate_size,
+            vocab_size=vocab_size,
+            hidden_size=hidden_size,
+            num_hidden_layers=num_layers,
+            num_attention_heads=num_heads,
+            intermediate_size=intermediate_size,
             max_position_embeddings=max_tokens + 2,  # RoBERTa's positions start after padding's
-            type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-            hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
         )
         config._attn_implementation = "sdpa"
         return RobertaModel(config, add_pooling_layer=False)
@@ -162,14 +192,17 @@ class TextEncoder(nn.Module):
         """Raises InputError for an empty sentence or one longer than the encoder takes."""
         for text in texts:
             if not text.strip():
-                raise InputError("the text is empty; say what to look for, "
-                                 "for example \"the dog that jumps\"")
+                raise InputError(
+                    'the text is empty; say what to look for, for example "the dog that jumps"'
+                )
         encoded = self.tokenizer(texts, padding=True, return_offsets_mapping=True)
         lengths = [sum(row) for row in encoded["attention_mask"]]
         for text, length in zip(texts, lengths, strict=True):
             if length > self.max_tokens:
-                raise InputError(f"the text {text[:40]!r}... has {length} tokens; the encoder "
-                                 f"takes {self.max_tokens}: shorten it")
+                raise InputError(
+                    f"the text {text[:40]!r}... has {length} tokens; the encoder "
+                    f"takes {self.max_tokens}: shorten it"
+                )
         ids = torch.tensor(encoded["input_ids"])
         mask = torch.tensor(encoded["attention_mask"], dtype=torch.bool)
         verbs = torch.zeros_like(mask)

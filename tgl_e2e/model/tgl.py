@@ -16,21 +16,9 @@ from tgl_e2e.model.checkpoint import load_checkpoint, save_checkpoint
 from tgl_e2e.model.memory import Memories
 from tgl_e2e.model.prompt import TextPrompt
 from tgl_e2e.model.tam import TemporalAlignmentModule
-from tgl_e2e.model.text import (
-    TextEncoder,
-    TextTokens,
-    load_roberta,
-    load_tokenizer,
-    roberta_sizes,
-)
+from tgl_e2e.model.text import TextEncoder, TextTokens, load_roberta, load_tokenizer, roberta_sizes
 from tgl_e2e.model.trained import is_base, is_trained
-from tgl_e2e.model.vision import (
-    FrameFeatures,
-    MaskPrediction,
-    Vision,
-    build_sam,
-    load_sam_weights,
-)
+from tgl_e2e.model.vision import FrameFeatures, MaskPrediction, Vision, build_sam, load_sam_weights
 
 DEFAULT_TOKENIZER = Path(__file__).parent.parent / "presets" / "tokenizer"
 
@@ -85,36 +73,62 @@ class TGL(nn.Module):
 
         load_text = pretrained and text.base is not None
         tokens = load_tokenizer(tokenizer or (text.base if load_text else DEFAULT_TOKENIZER))
-        roberta = load_roberta(text.base) if load_text else TextEncoder.from_scratch(
-            text.vocab_size, text.hidden_size, text.num_layers, text.num_heads,
-            text.intermediate_size, text.max_tokens, text.dropout,
+        roberta = (
+            load_roberta(text.base)
+            if load_text
+            else TextEncoder.from_scratch(
+                text.vocab_size,
+                text.hidden_size,
+                text.num_layers,
+                text.num_heads,
+                text.intermediate_size,
+                text.max_tokens,
+                text.dropout,
+            )
         )
         if len(tokens) > roberta.config.vocab_size:
-            raise InputError(f"the tokenizer has {len(tokens)} tokens, more than text.vocab_size "
-                             f"{roberta.config.vocab_size}; use the tokenizer of these weights")
+            raise InputError(
+                f"the tokenizer has {len(tokens)} tokens, more than text.vocab_size "
+                f"{roberta.config.vocab_size}; use the tokenizer of these weights"
+            )
         if load_text:  # config.json must fit the weights that are saved beside it
             config = self.config = config.with_values(
-                **{f"text.{name}": size for name, size in roberta_sizes(roberta).items()})
+                **{f"text.{name}": size for name, size in roberta_sizes(roberta).items()}
+            )
         self.text = TextEncoder(roberta, tokens, config.text.max_tokens)
         if max(text.adapter_layers) != roberta.config.num_hidden_layers:
-            raise InputError(f"text.adapter_layers {text.adapter_layers} must end at the last of "
-                             f"the encoder's {roberta.config.num_hidden_layers} layers")
+            raise InputError(
+                f"text.adapter_layers {text.adapter_layers} must end at the last of "
+                f"the encoder's {roberta.config.num_hidden_layers} layers"
+            )
 
         self.adapters = nn.ModuleList()
         for stage, patch in enumerate(adapter.patch_sizes, start=1):
             side = vision.image_size // 2 ** (stage + 2)
             if adapter.temporal and side % patch:
-                raise InputError(f"adapter.patch_sizes: {patch} does not divide the {side} x {side}"
-                                 f" map of trunk stage {stage + 1} at image_size "
-                                 f"{vision.image_size}")
-            self.adapters.append(CrossModalAdapter(
-                self.vision.stage_dims[stage], self.text.dim, adapter.dim, adapter.num_heads,
-                patch if adapter.temporal else None, adapter.difference,
-            ))
+                raise InputError(
+                    f"adapter.patch_sizes: {patch} does not divide the {side} x {side}"
+                    f" map of trunk stage {stage + 1} at image_size "
+                    f"{vision.image_size}"
+                )
+            self.adapters.append(
+                CrossModalAdapter(
+                    self.vision.stage_dims[stage],
+                    self.text.dim,
+                    adapter.dim,
+                    adapter.num_heads,
+                    patch if adapter.temporal else None,
+                    adapter.difference,
+                )
+            )
         self.prompt = TextPrompt(self.text.dim, self.vision.dim)
         self.tam = TemporalAlignmentModule(
-            self.vision.stage_dims[3], self.text.dim, config.tam.dim, config.tam.num_heads,
-            config.tam.num_layers, config.tam.pooling,
+            self.vision.stage_dims[3],
+            self.text.dim,
+            config.tam.dim,
+            config.tam.num_heads,
+            config.tam.num_layers,
+            config.tam.pooling,
         )
         # Only bases that came from where the config says can be left out of a checkpoint.
         self.bases_from_config = pretrained and None not in (vision.base, text.base)
@@ -152,10 +166,16 @@ class TGL(nn.Module):
 
         return {
             "total": sum(sizes.values()),
-            "trained": sum(n for name, n in sizes.items()
-                           if is_trained(name, "video", self.config.freeze_bases)),
-            "sam2": count("vision."), "roberta": count("text."), "adapters": count("adapters."),
-            "prompt": count("prompt."), "tam": count("tam."),
+            "trained": sum(
+                n
+                for name, n in sizes.items()
+                if is_trained(name, "video", self.config.freeze_bases)
+            ),
+            "sam2": count("vision."),
+            "roberta": count("text."),
+            "adapters": count("adapters."),
+            "prompt": count("prompt."),
+            "tam": count("tam."),
         }
 
     # --- steps -----------------------------------------------------------------------------
@@ -208,7 +228,10 @@ class TGL(nn.Module):
         )
 
     def segment(
-        self, features: FrameFeatures, frames: Tensor, memories: Memories | None,
+        self,
+        features: FrameFeatures,
+        frames: Tensor,
+        memories: Memories | None,
         prompts: Tensor | None,
     ) -> MaskPrediction:
         """Memory attention and mask decoder (Eq. 3 to 5).
@@ -240,14 +263,21 @@ class TGL(nn.Module):
         language = relevant | ~relevant.any(dim=1, keepdim=True)  # (B, T)
         clip, frame = language.nonzero(as_tuple=True)
         prediction = self.segment(
-            adapted.features[language.flatten()], positions[clip, frame], None,
+            adapted.features[language.flatten()],
+            positions[clip, frame],
+            None,
             adapted.prompts[clip],
         )
         return prediction, language, adapted
 
     def forward(
-        self, frames: Tensor, texts: list[str], relevant: Tensor, positions: Tensor,
-        target: Tensor | None = None, remember: Tensor | None = None,
+        self,
+        frames: Tensor,
+        texts: list[str],
+        relevant: Tensor,
+        positions: Tensor,
+        target: Tensor | None = None,
+        remember: Tensor | None = None,
     ) -> TGLOutput:
         """One training pass over B clips of T frames (teacher-forced M+).
 
@@ -282,8 +312,13 @@ class TGL(nn.Module):
         return TGLOutput(masks, presence, adapted.relevance, adapted)
 
     def _segment_clips(
-        self, features: FrameFeatures, prompts: Tensor, language: Tensor, positions: Tensor,
-        target: Tensor | None, remember: Tensor | None,
+        self,
+        features: FrameFeatures,
+        prompts: Tensor,
+        language: Tensor,
+        positions: Tensor,
+        target: Tensor | None,
+        remember: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Segments B clips whose M+ differ, in as few batched steps as the order in time allows.
 
@@ -315,24 +350,46 @@ class TGL(nn.Module):
             outputs.append(prediction)
             if not single:
                 entries = [entry.banks(slice(0, active)) for entry in entries]
-                entries.append(self.vision.write_memory(
-                    features[where], prediction, when,
-                    None if flat_target is None else flat_target[where],
-                    None if remember is None else remember[clips],
-                ))
+                entries.append(
+                    self.vision.write_memory(
+                        features[where],
+                        prediction,
+                        when,
+                        None if flat_target is None else flat_target[where],
+                        None if remember is None else remember[clips],
+                    )
+                )
                 finished = active - int((totals > step + 1).sum())
                 if finished and not written.all():
-                    self._carry(entries, active - finished, active, order, written, features,
-                                positions, index, outputs)
+                    self._carry(
+                        entries,
+                        active - finished,
+                        active,
+                        order,
+                        written,
+                        features,
+                        positions,
+                        index,
+                        outputs,
+                    )
         joined = torch.cat(index).argsort()
         masks = torch.cat([o.masks for o in outputs])[joined]
         presence = torch.cat([o.presence for o in outputs])[joined]
-        return (rearrange(masks, "(b t) h w -> b t h w", b=batch),
-                rearrange(presence, "(b t) -> b t", b=batch))
+        return (
+            rearrange(masks, "(b t) h w -> b t h w", b=batch),
+            rearrange(presence, "(b t) -> b t", b=batch),
+        )
 
     def _carry(
-        self, entries: list[Memories], first: int, last: int, order: Tensor, written: Tensor,
-        features: FrameFeatures, positions: Tensor, index: list[Tensor],
+        self,
+        entries: list[Memories],
+        first: int,
+        last: int,
+        order: Tensor,
+        written: Tensor,
+        features: FrameFeatures,
+        positions: Tensor,
+        index: list[Tensor],
         outputs: list[MaskPrediction],
     ) -> None:
         """M- frames of the clips order[first:last], whose banks are complete (Eq. 5, below)."""
@@ -342,12 +399,18 @@ class TGL(nn.Module):
             return
         where = order[first:last][clip] * positions.shape[1] + frame
         index.append(where)
-        outputs.append(self.segment(
-            features[where], positions.flatten()[where], bank.banks(clip), prompts=None
-        ))
+        outputs.append(
+            self.segment(
+                features[where], positions.flatten()[where], bank.banks(clip), prompts=None
+            )
+        )
 
     def segment_mixed(
-        self, features: FrameFeatures, frames: Tensor, memories: Memories | None, prompts: Tensor,
+        self,
+        features: FrameFeatures,
+        frames: Tensor,
+        memories: Memories | None,
+        prompts: Tensor,
         language: Tensor,
     ) -> MaskPrediction:
         """A step in which some frames get the prompt and some do not (bank of all frames)."""
@@ -359,9 +422,11 @@ class TGL(nn.Module):
             chosen = (language == with_text).nonzero().squeeze(1)
             if len(chosen):
                 rows.append(chosen)
-                parts.append(self.vision.decode(
-                    fused[chosen], features[chosen], prompts[chosen] if with_text else None
-                ))
+                parts.append(
+                    self.vision.decode(
+                        fused[chosen], features[chosen], prompts[chosen] if with_text else None
+                    )
+                )
         back = torch.cat(rows).argsort()
         return MaskPrediction(
             torch.cat([p.masks for p in parts])[back],
@@ -372,7 +437,9 @@ class TGL(nn.Module):
     # --- files -----------------------------------------------------------------------------
 
     def save_pretrained(
-        self, folder: str | Path, include_frozen: bool | None = None,
+        self,
+        folder: str | Path,
+        include_frozen: bool | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         """Writes config.json, model.safetensors and the tokenizer.
@@ -387,7 +454,9 @@ class TGL(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: torch.device | str = "cpu",
+        cls,
+        folder: str | Path,
+        device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
     ) -> TGL:
         """A network in eval mode, from a folder of :meth:`save_pretrained` or a hub id.
@@ -404,8 +473,10 @@ class TGL(nn.Module):
 
 def _scatter(features: FrameFeatures, chosen: Tensor, values: FrameFeatures) -> FrameFeatures:
     """features with the frames where ``chosen`` (N,) is True replaced by ``values``, in order."""
+
     def put(x: Tensor, y: Tensor) -> Tensor:
         return x.masked_scatter(chosen.view(-1, 1, 1, 1), y.to(x.dtype))
+
     return FrameFeatures(
         put(features.top, values.top),
         tuple(put(x, y) for x, y in zip(features.fine, values.fine, strict=True)),

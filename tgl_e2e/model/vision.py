@@ -90,8 +90,10 @@ def build_sam(architecture: str, overrides: dict[str, Any], image_size: int) -> 
     """
     path = resources.files("sam2") / "configs" / "sam2.1" / f"{architecture}.yaml"
     if not path.is_file():
-        raise InputError(f"vision.architecture {architecture!r} is not a SAM2.1 yaml of the sam2 "
-                         "package; use for example 'sam2.1_hiera_b+'")
+        raise InputError(
+            f"vision.architecture {architecture!r} is not a SAM2.1 yaml of the sam2 "
+            "package; use for example 'sam2.1_hiera_b+'"
+        )
     _check_overrides(overrides)
     config = OmegaConf.load(str(path)).model
     side = image_size // 16
@@ -110,8 +112,9 @@ def build_sam(architecture: str, overrides: dict[str, Any], image_size: int) -> 
         return hydra.utils.instantiate(config)
     except InstantiationException as error:
         lines = [line for line in str(error).splitlines() if line]
-        raise InputError(f"vision.overrides do not fit {architecture!r}: "
-                         f"{' '.join(lines)[:200]}") from None
+        raise InputError(
+            f"vision.overrides do not fit {architecture!r}: {' '.join(lines)[:200]}"
+        ) from None
 
 
 def _check_overrides(value: Any) -> None:
@@ -120,15 +123,19 @@ def _check_overrides(value: Any) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             if str(key).startswith("_"):
-                raise InputError(f"vision.overrides: key {key!r} is not allowed; overrides hold "
-                                 "values of the sam2 yaml only")
+                raise InputError(
+                    f"vision.overrides: key {key!r} is not allowed; overrides hold "
+                    "values of the sam2 yaml only"
+                )
             _check_overrides(inner)
     elif isinstance(value, (list, tuple)):
         for inner in value:
             _check_overrides(inner)
     elif not (value is None or isinstance(value, (bool, int, float, str))) or "$" in str(value):
-        raise InputError(f"vision.overrides: {value!r} is not allowed; overrides hold values of "
-                         "the sam2 yaml only")
+        raise InputError(
+            f"vision.overrides: {value!r} is not allowed; overrides hold values of "
+            "the sam2 yaml only"
+        )
 
 
 def load_sam_weights(sam: nn.Module, base: str) -> None:
@@ -142,23 +149,30 @@ def load_sam_weights(sam: nn.Module, base: str) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise InputError(f"SAM2 weights {path}: not a readable checkpoint ({reason}); use the "
-                         "official .pt") from None
+        raise InputError(
+            f"SAM2 weights {path}: not a readable checkpoint ({reason}); use the official .pt"
+        ) from None
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise InputError(f"SAM2 weights {path}: no 'model' entry; use SAM2's official .pt format")
     state = state["model"]
     expected = sam.state_dict()
     for name, value in expected.items():
         if name not in state:
-            raise InputError(f"SAM2 weights {path}: tensor {name!r} is missing; they belong to "
-                             "another architecture than vision.architecture")
+            raise InputError(
+                f"SAM2 weights {path}: tensor {name!r} is missing; they belong to "
+                "another architecture than vision.architecture"
+            )
         if state[name].shape != value.shape:
-            raise InputError(f"SAM2 weights {path}: tensor {name!r} is {tuple(state[name].shape)}, "
-                             f"expected {tuple(value.shape)}; set vision.architecture to match")
+            raise InputError(
+                f"SAM2 weights {path}: tensor {name!r} is {tuple(state[name].shape)}, "
+                f"expected {tuple(value.shape)}; set vision.architecture to match"
+            )
     unknown = sorted(set(state) - set(expected))
     if unknown:
-        raise InputError(f"SAM2 weights {path}: unexpected tensor {unknown[0]!r}; they belong to "
-                         "another architecture than vision.architecture")
+        raise InputError(
+            f"SAM2 weights {path}: unexpected tensor {unknown[0]!r}; they belong to "
+            "another architecture than vision.architecture"
+        )
     sam.load_state_dict(state)
 
 
@@ -166,14 +180,18 @@ def _download(base: str) -> str:
     from huggingface_hub import hf_hub_download
 
     if base not in HUB_FILES:
-        raise InputError(f"SAM2 weights {base!r}: neither a file nor a known hub id; give the path "
-                         f"of a .pt file or one of {', '.join(HUB_FILES)}")
+        raise InputError(
+            f"SAM2 weights {base!r}: neither a file nor a known hub id; give the path "
+            f"of a .pt file or one of {', '.join(HUB_FILES)}"
+        )
     try:
         return hf_hub_download(repo_id=base, filename=HUB_FILES[base])
     except Exception as error:  # offline, gated, not found: one remedy for all
-        raise InputError(f"SAM2 weights {base!r} could not be downloaded "
-                         f"({type(error).__name__}); download {HUB_FILES[base]} of {base} "
-                         "and set vision.base to its path") from None
+        raise InputError(
+            f"SAM2 weights {base!r} could not be downloaded "
+            f"({type(error).__name__}); download {HUB_FILES[base]} of {base} "
+            "and set vision.base to its path"
+        ) from None
 
 
 class Vision(nn.Module):
@@ -192,11 +210,15 @@ class Vision(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= num_memories < sam.num_maskmem:
-            raise InputError(f"memory.num_memories is {num_memories}; SAM2 has embeddings for 1 to "
-                             f"{sam.num_maskmem - 1}")
+            raise InputError(
+                f"memory.num_memories is {num_memories}; SAM2 has embeddings for 1 to "
+                f"{sam.num_maskmem - 1}"
+            )
         if num_pointers < 2:
-            raise InputError(f"memory.num_pointers is {num_pointers}; give at least 2 (distances "
-                             "are measured in num_pointers - 1)")
+            raise InputError(
+                f"memory.num_pointers is {num_pointers}; give at least 2 (distances "
+                "are measured in num_pointers - 1)"
+            )
         self.sam = sam
         self.num_memories = num_memories
         self.num_pointers = num_pointers
@@ -274,13 +296,18 @@ class Vision(nn.Module):
             fine = (decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1]))
             return FrameFeatures(top=levels[2], fine=fine)
         # Nothing is added to the fine levels on the way down: their two projections are one.
-        fine = (_project_twice(stages[0], neck.convs[3].conv, decoder.conv_s0),
-                _project_twice(stages[1], neck.convs[2].conv, decoder.conv_s1))
-        third, fourth = (neck.convs[3 - level](rearrange(stages[level], "n h w c -> n c h w"))
-                         for level in (2, 3))
+        fine = (
+            _project_twice(stages[0], neck.convs[3].conv, decoder.conv_s0),
+            _project_twice(stages[1], neck.convs[2].conv, decoder.conv_s1),
+        )
+        third, fourth = (
+            neck.convs[3 - level](rearrange(stages[level], "n h w c -> n c h w"))
+            for level in (2, 3)
+        )
         if 2 in neck.fpn_top_down_levels:
-            third = third + F.interpolate(fourth.float(), scale_factor=2.0,
-                                          mode=neck.fpn_interp_model)
+            third = third + F.interpolate(
+                fourth.float(), scale_factor=2.0, mode=neck.fpn_interp_model
+            )
             third = third / 2 if neck.fuse_type == "avg" else third
         return FrameFeatures(top=third, fine=fine)
 
@@ -315,15 +342,19 @@ class Vision(nn.Module):
             attended = self._recomputed(self._sam_attention, x, pos, tokens)
         else:
             attended = self._recomputed(
-                self.attend_to_memory, self.sam.memory_attention, x, pos, tokens)
+                self.attend_to_memory, self.sam.memory_attention, x, pos, tokens
+            )
         return rearrange(attended, "n (h w) c -> n c h w", h=height)
 
     def _sam_attention(self, x: Tensor, pos: Tensor, tokens: MemoryTokens) -> Tensor:
         """SAM2's own forward, what training runs."""
+
         def first(y: Tensor) -> Tensor:  # it wants tokens first
             return y.expand(len(x), -1, -1).transpose(0, 1)
+
         return self.sam.memory_attention(
-            curr=first(x), curr_pos=first(pos),
+            curr=first(x),
+            curr_pos=first(pos),
             memory=torch.cat([first(tokens.spatial), first(tokens.pointers)]),
             memory_pos=torch.cat([first(tokens.spatial_pos[None]), first(tokens.pointer_pos)]),
             num_obj_ptr_tokens=tokens.pointers.shape[1],
@@ -376,8 +407,12 @@ class Vision(nn.Module):
         return x if self.memory_pool == 1 else F.avg_pool2d(x, self.memory_pool)
 
     def write_memory(
-        self, features: FrameFeatures, prediction: MaskPrediction, frames: Tensor,
-        target: Tensor | None = None, remember: Tensor | None = None,
+        self,
+        features: FrameFeatures,
+        prediction: MaskPrediction,
+        frames: Tensor,
+        target: Tensor | None = None,
+        remember: Tensor | None = None,
     ) -> Memories:
         """Encodes N frames and their masks into one entry each (N banks, E = 1).
 
@@ -404,8 +439,9 @@ class Vision(nn.Module):
         encoded = sam.memory_encoder(
             features.top, mask.to(features.top.dtype), skip_mask_sigmoid=True
         )["vision_features"]
-        encoded = encoded + (1 - present)[:, None, None, None] * sam.no_obj_embed_spatial[
-            ..., None, None]
+        encoded = (
+            encoded + (1 - present)[:, None, None, None] * sam.no_obj_embed_spatial[..., None, None]
+        )
         return Memories(
             features=rearrange(self._pool(encoded), "n c h w -> n 1 (h w) c"),
             pointers=prediction.pointers[:, None],

@@ -73,8 +73,14 @@ def check_moments(
             for obj, intervals in moments.items():
                 here = f"{where}, object {obj}"
                 spans = _spans(intervals, len(listed.frames), here, findings)
-                _check_visible(spans, objects, obj, here, findings,
-                               lambda o, name=name, key=key: visible(name, key, o))  # fmt: skip
+                _check_visible(
+                    spans,
+                    objects,
+                    obj,
+                    here,
+                    findings,
+                    lambda o, name=name, key=key: visible(name, key, o),
+                )
 
 
 def _check_objects(

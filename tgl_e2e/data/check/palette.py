@@ -9,13 +9,7 @@ from tqdm import tqdm
 
 from tgl_e2e.data.base import Frames
 from tgl_e2e.data.check.findings import Findings, Kind
-from tgl_e2e.data.check.listing import (
-    DAMAGED,
-    OBJECT_IDS,
-    Listed,
-    check_frames,
-    read_listing,
-)
+from tgl_e2e.data.check.listing import DAMAGED, OBJECT_IDS, Listed, check_frames, read_listing
 from tgl_e2e.data.check.moments import NO_FILE, check_moments
 from tgl_e2e.data.davis import ANNOTATIONS
 from tgl_e2e.data.files import MOMENTS_NAME
@@ -98,8 +92,10 @@ def _check_ids(name: str, listed: Listed, four: bool, findings: Findings) -> Non
     for key, objects in listed.expressions.items():
         for obj in objects or ():
             if not _is_object(obj):
-                findings.add(OBJECT_IDS, f"video {name}, expression {key}: obj_id {obj}, "
-                                         f"1 to {MAX_OBJECT} is expected")  # fmt: skip
+                findings.add(
+                    OBJECT_IDS,
+                    f"video {name}, expression {key}: obj_id {obj}, 1 to {MAX_OBJECT} is expected",
+                )
     if four and ids:
         groups = [set(ids[i : i + ANNOTATIONS]) for i in range(0, len(ids), ANNOTATIONS)]
         if len(ids) % ANNOTATIONS or any(len(group) > 1 for group in groups):

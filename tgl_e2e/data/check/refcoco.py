@@ -22,8 +22,10 @@ TWICE = Kind("ids of image entries that stand there twice", CONVERT)
 NO_ANNOTATION = Kind("sentences without an annotation", CONVERT)
 NO_IMAGE = Kind("annotations of unknown image entries", CONVERT)
 NO_PICTURE = Kind("pictures that are not there", "Get all of COCO train2014.")
-SIZE = Kind("image entries that differ in size from their picture",
-            "Use COCO's train2014 as it is, not resized.")  # fmt: skip
+SIZE = Kind(
+    "image entries that differ in size from their picture",
+    "Use COCO's train2014 as it is, not resized.",
+)
 MASK = Kind("segmentations that cannot be drawn", CONVERT)
 EMPTY = Kind("segmentations without a pixel")
 

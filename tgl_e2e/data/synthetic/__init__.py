@@ -17,7 +17,23 @@ from .scene import CUES, KINDS, LEVELS, SPLITS, Expression, Scene, SceneObject, 
 from .shapes import COLOURS, FILLS, SHAPES, SIZES
 
 __all__ = [
-    "COLOURS", "CUES", "FILLS", "KINDS", "LEVELS", "MOTIONS", "SHAPES", "SIZES", "SPLITS",
-    "Expression", "Rendered", "Scene", "SceneObject", "Segment",
-    "absent_expression", "appearance_expression", "held_out", "make_scene", "render",
-]  # fmt: skip
+    "COLOURS",
+    "CUES",
+    "FILLS",
+    "KINDS",
+    "LEVELS",
+    "MOTIONS",
+    "SHAPES",
+    "SIZES",
+    "SPLITS",
+    "Expression",
+    "Rendered",
+    "Scene",
+    "SceneObject",
+    "Segment",
+    "absent_expression",
+    "appearance_expression",
+    "held_out",
+    "make_scene",
+    "render",
+]

@@ -45,16 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--level", choices=LEVELS, default="full", help="difficulty (default full)")
     parser.add_argument(
-        "--size", type=_size, default=(256, 256), metavar="PIXELS",
+        "--size",
+        type=_size,
+        default=(256, 256),
+        metavar="PIXELS",
         help="side of the frames, or HEIGHTxWIDTH (default 256)",
     )
     parser.add_argument("--frames", type=int, metavar="N", help="length of every video")
     parser.add_argument(
-        "--every", type=int, default=1, metavar="N",
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
         help="keep every N-th frame: all things move N times as fast (default 1)",
     )
     parser.add_argument(
-        "--crf", type=int, metavar="N",
+        "--crf",
+        type=int,
+        metavar="N",
         help="send the frames through H.264 of this quality, 0 to 51 (the worst)",
     )
     parser.add_argument(
@@ -73,9 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--{name} is {value}: give a number from {low} to {high}")
     if options.crf is not None and (options.size[0] % 2 or options.size[1] % 2):
         parser.error("--crf needs even sides: change --size")
-    recording = Recording(
-        options.size, options.frames, options.every, options.crf, options.clutter
-    )
+    recording = Recording(options.size, options.frames, options.every, options.crf, options.clutter)
     try:
         report = write_split(
             options.output, options.split, options.videos, options.seed, options.level, recording

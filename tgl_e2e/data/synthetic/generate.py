@@ -10,16 +10,7 @@ from .cast import Cast, Retry, Setting, draw_cast, step_held_out
 from .express import Wish, draw_expression
 from .layout import lay_out
 from .plan import plan_moving, plan_still
-from .scene import (
-    CUES,
-    LEVELS,
-    SPLITS,
-    Background,
-    Expression,
-    Nuisance,
-    Scene,
-    SceneObject,
-)
+from .scene import CUES, LEVELS, SPLITS, Background, Expression, Nuisance, Scene, SceneObject
 from .shapes import RGB
 
 FPS = 12.0

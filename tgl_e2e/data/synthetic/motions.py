@@ -14,10 +14,25 @@ from .shapes import can_roll, visible_rotation
 
 # The order is fixed for ever: per-frame motion labels are indices into this tuple.
 MOTIONS = (
-    "resting", "moving left", "moving right", "moving up", "moving down", "jumping", "falling",
-    "spinning", "rolling", "growing", "shrinking", "shaking", "circling", "stopping", "entering",
-    "leaving", "approaching", "following",
-)  # fmt: skip
+    "resting",
+    "moving left",
+    "moving right",
+    "moving up",
+    "moving down",
+    "jumping",
+    "falling",
+    "spinning",
+    "rolling",
+    "growing",
+    "shrinking",
+    "shaking",
+    "circling",
+    "stopping",
+    "entering",
+    "leaving",
+    "approaching",
+    "following",
+)
 EASY_MOTIONS = MOTIONS[1:5]
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 

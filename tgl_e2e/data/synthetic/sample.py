@@ -12,7 +12,7 @@ import sys
 
 from tgl_e2e.data.synthetic import LEVELS, SPLITS, make_scene, render
 from tgl_e2e.errors import InputError
-from tgl_e2e.video_writer import VideoWriter
+from tgl_e2e.video.writer import VideoWriter
 
 
 def main() -> None:
@@ -20,8 +20,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--output", required=True, help="video file to write (.mp4)")
     parser.add_argument("--level", choices=LEVELS, default="easy")
-    parser.add_argument("--split", choices=SPLITS, default="valid_u",
-                        help="valid_u and valid share no scene with training (default: valid_u)")
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="valid_u",
+        help="valid_u and valid share no scene with training (default: valid_u)",
+    )
     parser.add_argument("--size", type=int, default=256, help="side in pixels (default: 256)")
     arguments = parser.parse_args()
     try:

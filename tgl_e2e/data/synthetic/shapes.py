@@ -13,9 +13,22 @@ import numpy as np
 
 # The order of these tuples is fixed for ever: trained heads and stored labels refer to the index.
 SHAPES = (
-    "circle", "square", "triangle", "star", "heart", "ring", "cross", "crescent", "diamond",
-    "hexagon", "arrow", "fish", "bird", "car", "tree",
-)  # fmt: skip
+    "circle",
+    "square",
+    "triangle",
+    "star",
+    "heart",
+    "ring",
+    "cross",
+    "crescent",
+    "diamond",
+    "hexagon",
+    "arrow",
+    "fish",
+    "bird",
+    "car",
+    "tree",
+)
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
 FILLS = ("plain", "stripes", "dots")
 SIZES = ("small", "medium", "big")

@@ -74,7 +74,11 @@ class Report:
 
 
 def write_split(
-    output: Path, split: str, videos: int, seed: int, level: str = "full",
+    output: Path,
+    split: str,
+    videos: int,
+    seed: int,
+    level: str = "full",
     recording: Recording = AS_DRAWN,
 ) -> Report:
     """Writes <output>/<split>; nothing is left there unless all of it could be written.
@@ -87,9 +91,7 @@ def write_split(
         return _write(writer, _scenes(progress, level, split, recording), recording)
 
 
-def _scenes(
-    seeds: Iterable[int], level: str, split: str, recording: Recording
-) -> Iterator[Scene]:
+def _scenes(seeds: Iterable[int], level: str, split: str, recording: Recording) -> Iterator[Scene]:
     for seed in seeds:
         try:
             yield make_scene(seed, level, split, num_frames=recording.num_frames)
@@ -107,8 +109,14 @@ def _write(writer: SplitWriter, scenes: Iterable[Scene], recording: Recording) -
         scene = replace(scene, expressions=tuple(seen))  # without moments that are never seen
         drawn = record(scene, recording)
         told = [Told(e.text, {i: recording.spans(e.moments[i]) for i in e.objects}) for e in seen]
-        writer.add(f"{scene.seed:08d}", drawn.rgb, drawn.ids, len(scene.objects), told,
-                   _description(scene, recording))
+        writer.add(
+            f"{scene.seed:08d}",
+            drawn.rgb,
+            drawn.ids,
+            len(scene.objects),
+            told,
+            _description(scene, recording),
+        )
         report.count(scene, len(drawn.rgb))
     if not report.videos:
         raise InputError("every moment falls between the frames that are kept: lower --every")

@@ -1,0 +1,124 @@
+"""The benchmark runs both and reports what it says it does."""
+
+import json
+
+import pytest
+
+from tgl_e2e.benchmark.__main__ import main, parse_arguments
+
+STAGES = {
+    "decode",
+    "trunk",
+    "text",
+    "adapters",
+    "TAM",
+    "memory attention",
+    "mask decoder",
+    "memory encoder",
+    "write-out",
+    "rest",
+}
+
+
+def run(tmp_path, capsys, *arguments) -> tuple[dict, str]:
+    output = tmp_path / "benchmark.json"
+    assert (
+        main(
+            [
+                "--backbone",
+                "tiny",
+                "--frames",
+                "9",
+                "--rounds",
+                "2",
+                "--output",
+                str(output),
+                *arguments,
+            ]
+        )
+        == 0
+    )
+    return json.loads(output.read_text()), capsys.readouterr().out
+
+
+def test_report(tmp_path, capsys):
+    report, table = run(
+        tmp_path, capsys, "--lengths", "24", "12", "--numbers-of-texts", "1", "3", "--sizes", "256"
+    )
+    ratio = report["ratio"]
+    assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
+    assert set(report["stages"]["ours"]) == STAGES
+    assert report["stages"]["official"].keys() <= STAGES
+    for who in ("ours", "official"):
+        stages = report["stages"][who]
+        for stage in ("decode", "trunk", "memory attention", "mask decoder", "memory encoder"):
+            assert stages[stage] > 0, (who, stage)
+        assert report[who]["median"] > 0
+        assert report["peak_memory"][who]["host_bytes"] > 10**8
+    assert report["stages"]["ours"]["TAM"] > 0
+    assert report["floor"]["flops_per_frame"] > 10**8
+    assert 0 < report["floor"]["seconds_per_frame"] < report["ours"]["median"]
+    assert list(report["lengths"]) == ["12", "24"]
+    assert list(report["numbers_of_texts"]) == ["1", "3"]
+    assert report["sizes"]["256"]["ratio"]["median"] > 0
+    assert report["settings"]["backbone"] == "tiny"
+    assert "; ratio " in table and "memory attention" in table
+
+
+def test_settings_take_effect(tmp_path, capsys):
+    given, _ = run(
+        tmp_path,
+        capsys,
+        "--moments",
+        "given",
+        "--tam-stride",
+        "0",
+        "--share",
+        "25",
+        "--pool",
+        "2",
+        "--dtype",
+        "bfloat16",
+        "--official-dtype",
+        "float32",
+    )
+    assert given["stages"]["ours"]["TAM"] == 0
+    auto, _ = run(tmp_path, capsys, "--share", "100")
+    assert (
+        given["stages"]["ours"]["memory encoder"] < 0.6 * auto["stages"]["ours"]["memory encoder"]
+    )  # 2 frames against 9
+
+
+def test_defaults_are_those_of_the_comparison():
+    args = parse_arguments([])
+    assert (args.backbone, args.moments, args.dtype, args.device) == (
+        "hiera-t",
+        "auto",
+        "float32",
+        "cpu",
+    )
+    assert (args.pool, args.tam_stride, args.share, args.image_size) == (1, 1, 50, None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--share", "0"],
+        ["--frames", "0"],
+        ["--pool", "3"],
+        ["--lengths", "0"],
+        ["--backbone", "vit"],
+    ],
+)
+def test_bad_arguments(arguments, capsys):
+    with pytest.raises(SystemExit) as error:
+        parse_arguments(arguments)
+    assert error.value.code == 2
+
+
+def test_bad_input_is_one_line(capsys):
+    assert main(["--backbone", "tiny", "--video", "nowhere.mp4"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "nowhere.mp4" in error
+    assert main(["--backbone", "tiny", "--moments", "auto", "--tam-stride", "0"]) == 2
+    assert "need scores" in capsys.readouterr().err

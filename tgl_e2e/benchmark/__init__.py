@@ -1,0 +1,1 @@
+"""Time of our segmenter against SAM2's own video predictor."""

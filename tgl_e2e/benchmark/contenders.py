@@ -1,0 +1,215 @@
+"""The two that the benchmark lets run: our segmenter, and SAM2's own video predictor."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tgl_e2e.benchmark.__main__ import BACKBONES
+from tgl_e2e.benchmark.measure import StageClock, count_flops
+from tgl_e2e.benchmark.official import build_predictor, propagate, watch
+from tgl_e2e.config import TGLConfig
+from tgl_e2e.data.synthetic import make_scene, render
+from tgl_e2e.inference import block_reader as reading
+from tgl_e2e.inference import segmenter as segmenter_module
+from tgl_e2e.inference.block_encoder import Chooser
+from tgl_e2e.inference.segmenter import VideoSegmenter
+from tgl_e2e.model.tgl import TGL
+from tgl_e2e.moments import MomentsSpec, parse_moments
+from tgl_e2e.video.reader import VideoSource, open_video
+
+TEXT = "the star that moves to the left"
+PERIOD = 32  # M+ are the first frames of every so many
+SIDE = 480  # of generated frames
+CYCLE = 16  # generated frames that differ: longer videos play them forth and back
+WARM_UP_FRAMES = 2
+
+
+class _Generated(Sequence):
+    """A video of any length that holds only a few frames."""
+
+    def __init__(self, frames: np.ndarray, length: int) -> None:
+        self._frames = frames
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < self._length:
+            raise IndexError(index)
+        at = index % (2 * len(self._frames) - 2)
+        return self._frames[min(at, 2 * len(self._frames) - 2 - at)]
+
+
+def generated(length: int) -> VideoSource:
+    """A moving synthetic scene."""
+    scene = make_scene(3, level="full", num_frames=48)
+    return open_video(_Generated(render(scene, range(0, 2 * CYCLE, 2), SIDE).rgb, length))
+
+
+def save_frames(args: argparse.Namespace, folder: Path) -> VideoSource:
+    """The frames that both read, as JPEGs: SAM2's predictor takes nothing else without decord."""
+    source = open_video(args.video) if args.video else generated(args.frames)
+    count = 0
+    for number, rgb in islice(source.frames(), args.frames):
+        Image.fromarray(rgb).save(folder / f"{number:06d}.jpg", quality=95)
+        count += 1
+    args.frames = count  # of a shorter video
+    return open_video(folder)
+
+
+def network_config(args: argparse.Namespace, size: int | None = None) -> TGLConfig:
+    """The preset of a backbone, with random weights; Hiera-T is Hiera-B+'s with another trunk."""
+    preset = args.backbone if args.backbone in ("tiny", "hiera-l") else "hiera-b"
+    config = TGLConfig.from_preset(preset)
+    return config.with_values(
+        **{
+            "vision.architecture": BACKBONES[args.backbone],
+            "vision.base": None,
+            "text.base": None,
+            "vision.image_size": size or args.image_size or config.vision.image_size,
+            "memory.pool": args.pool,
+        }
+    )
+
+
+class _SetMoments(VideoSegmenter):
+    """M+ is what it is set to, whatever the TAM says: it runs all the same where it would."""
+
+    set_to: Any = None
+
+    def _chooser(self, spec: MomentsSpec, intervals: list | None) -> Chooser:
+        count = len(intervals) if intervals is not None else self.count
+        return super()._chooser(spec, [self.set_to] * count)
+
+
+class Ours:
+    """Our network of random weights over one video or another."""
+
+    def __init__(self, args: argparse.Namespace, config: TGLConfig, source: VideoSource) -> None:
+        torch.manual_seed(0)
+        self.args = args
+        self.source = source
+        self.model = TGL(config, pretrained=False).to(args.device).eval().requires_grad_(False)
+        self.model.compute_dtype = getattr(torch, args.dtype)
+        # The presence head of random weights would gate all masks, or none.
+        head = self.model.vision.sam.sam_mask_decoder.pred_obj_score_head
+        torch.nn.init.constant_(head.layers[-1].bias, 5.0)
+        self.segmenter = _SetMoments(self.model, tam_stride=args.tam_stride, compile=args.compile)
+
+    def run(
+        self, source: VideoSource | None = None, texts: int | None = None, end: int | None = None
+    ) -> int:
+        """Segments a video; returns its number of frames."""
+        source, texts = source or self.source, texts or self.args.texts
+        spans = self._spans(source.num_frames if end is None else end)
+        self.segmenter.set_to, self.segmenter.count = spans, texts
+        found = self.segmenter.segment(
+            source,
+            [f"{TEXT} {n}" for n in range(texts)],
+            parse_moments(spans) if self.args.moments == "given" else "auto",
+            end=end,
+        )
+        return found[0].num_frames
+
+    def _spans(self, count: int) -> list[tuple[int, int]]:
+        """M+: the first frames of every PERIOD, and at least one."""
+        period = min(PERIOD, count)
+        length = max(1, round(period * self.args.share / 100))
+        return [(start, min(start + length, count) - 1) for start in range(0, count, period)]
+
+    def warm_up(self) -> None:
+        self.run(end=None if self.args.compile else WARM_UP_FRAMES)  # compiles for every shape
+
+    def stages(self, source: VideoSource) -> dict[str, float]:
+        """Seconds per frame by stage, from one more run."""
+        vision, device = self.model.vision, torch.device(self.args.device)
+        with StageClock(device) as clock:
+            for owner, names, stage in (
+                (reading, ("shrink",), "decode"),
+                (vision, ("preprocess", "trunk_prefix", "trunk_stage", "neck"), "trunk"),
+                (self.model.text, ("embed", "layers"), "text"),
+                *((adapter, ("forward",), "adapters") for adapter in self.model.adapters),
+                (self.model.prompt, ("forward",), "adapters"),
+                (self.model.tam, ("forward",), "TAM"),
+                (vision, ("read_memory",), "memory attention"),
+                (vision, ("decode",), "mask decoder"),
+                (vision, ("write_memory",), "memory encoder"),
+                (segmenter_module, ("_to_size", "encode_mask"), "write-out"),
+            ):
+                for name in names:
+                    clock.watch(owner, name, stage)
+            frames = source.frames
+
+            def timed(*arguments):
+                reader = frames(*arguments)
+                while True:
+                    with clock.stage("decode"):
+                        item = next(reader, None)
+                    if item is None:
+                        return
+                    yield item
+
+            source.frames = timed
+            with clock.stage("rest"):
+                self.run(source)
+            del source.frames
+        return {
+            stage: clock.seconds[stage] / self.args.frames
+            for stage in (
+                "decode",
+                "trunk",
+                "text",
+                "adapters",
+                "TAM",
+                "memory attention",
+                "mask decoder",
+                "memory encoder",
+                "write-out",
+                "rest",
+            )
+        }
+
+    def flops_per_frame(self) -> float:
+        return count_flops(self.run) / self.args.frames
+
+    def bytes_per_frame(self) -> float:
+        """Weights, read once for every window of frames."""
+        size = torch.finfo(self.model.compute_dtype).bits // 8
+        weights = sum(p.numel() for p in self.model.parameters()) * size
+        return weights / min(self.model.config.window, self.args.frames)
+
+
+class Official:
+    """SAM2's predictor with the weights of ours."""
+
+    def __init__(self, args: argparse.Namespace, ours: Ours) -> None:
+        self.args = args
+        self.folder = Path(ours.source.path)
+        self.box = (SIDE // 4, SIDE // 4, SIDE // 2, SIDE // 2)
+        self.predictor = build_predictor(ours.model.config.vision, ours.model.vision.sam)
+        dtype = getattr(torch, args.official_dtype or args.dtype)
+        self.autocast = torch.autocast(args.device.split(":")[0], dtype, dtype != torch.float32)
+
+    def run(self, frames: int | None = None) -> None:
+        with self.autocast:
+            propagate(self.predictor, self.folder, self.box, frames)
+
+    def warm_up(self) -> None:
+        self.run(WARM_UP_FRAMES)
+
+    def stages(self) -> dict[str, float]:
+        """Seconds per frame by stage, from one more run."""
+        with StageClock(torch.device(self.args.device)) as clock:
+            watch(clock, self.predictor)
+            with clock.stage("rest"):
+                self.run()
+        return {stage: seconds / self.args.frames for stage, seconds in clock.seconds.items()}

@@ -1,0 +1,279 @@
+"""The paper's qualitative figures, from evaluations (Figures 6 and 8) and from a network (7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from tgl_e2e.draw.grid import GridRow, compose, panel
+from tgl_e2e.draw.overlay import load_font
+from tgl_e2e.draw.samples import EvaluationFolder, Sample, telling_frames
+
+if TYPE_CHECKING:
+    from tgl_e2e.model.tgl import TGL
+
+SIDE = 220  # pixels of a frame in a grid
+MASKS_NOTE = "bright, pink edge: predicted; white line: ground truth; blue bar: relevant frame (M+)"
+
+
+def draw_comparison(
+    evaluations: Sequence[EvaluationFolder], name: str, count: int = 6
+) -> np.ndarray:
+    """Figure 8: one sample, a row for the truth and one for each evaluation; (H, W, 3) uint8."""
+    sample = evaluations[0].sample(name)
+    positions = telling_frames(sample, count)
+    truth = _truth(sample, positions)
+    relevant = sample.expression.relevant(sample.video.num_frames)
+    rows = []
+    if truth is not None:
+        rows.append(
+            GridRow(
+                ["ground truth"],
+                [
+                    panel(
+                        sample.frame(t), SIDE, None, truth[i], relevant is not None and relevant[t]
+                    )
+                    for i, t in enumerate(positions)
+                ],
+            )
+        )
+    for evaluation in evaluations:
+        mine = evaluation.sample(name)
+        rows.append(
+            GridRow(
+                [evaluation.label, *_score_lines(mine)],
+                [
+                    panel(
+                        sample.frame(t),
+                        SIDE,
+                        evaluation.mask(mine, t),
+                        None if truth is None else truth[i],
+                        _inside(mine, t),
+                    )
+                    for i, t in enumerate(positions)
+                ],
+            )
+        )
+    return compose(
+        f"“{sample.expression.text}”", rows, [f"frame {t}" for t in positions], MASKS_NOTE
+    )
+
+
+def play_comparison(evaluations: Sequence[EvaluationFolder], name: str) -> Iterator[np.ndarray]:
+    """Figure 8 as a film: the truth and each evaluation side by side, frame by frame."""
+    samples = [evaluation.sample(name) for evaluation in evaluations]
+    sample = samples[0]
+    relevant = sample.expression.relevant(sample.video.num_frames)
+    heads = [evaluation.label for evaluation in evaluations]
+    known = sample.expression.masks is not None
+    for t in range(sample.video.num_frames):
+        rgb, truth = sample.frame(t), sample.expression.mask(t)
+        cells = [
+            panel(rgb, SIDE, evaluation.mask(mine, t), truth, _inside(mine, t))
+            for evaluation, mine in zip(evaluations, samples, strict=True)
+        ]
+        if known:
+            lit = relevant is not None and bool(relevant[t])
+            cells.insert(0, panel(rgb, SIDE, None, truth, lit))
+        yield compose(
+            f"“{sample.expression.text}”",
+            [GridRow((), cells)],
+            ["ground truth", *heads] if known else heads,
+            MASKS_NOTE,
+        )
+
+
+def draw_sheet(evaluation: EvaluationFolder, worst: int, best: int, count: int = 5) -> np.ndarray:
+    """The worst and the best samples of an evaluation, one row each; (H, W, 3) uint8."""
+    ranked = evaluation.ranked()
+    parts = []
+    if worst:
+        parts.append(_sheet(evaluation, ranked[:worst], f"{len(ranked[:worst])} worst", count))
+    if best:
+        chosen = ranked[::-1][:best]
+        parts.append(_sheet(evaluation, chosen, f"{len(chosen)} best", count))
+    width = max(part.shape[1] for part in parts)
+    parts = [
+        np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255)
+        for part in parts
+    ]
+    return np.concatenate(parts)
+
+
+def _sheet(
+    evaluation: EvaluationFolder, samples: Sequence[Sample], which: str, count: int
+) -> np.ndarray:
+    rows = []
+    for sample in samples:
+        positions = telling_frames(sample, count)
+        rows.append(
+            GridRow(
+                [f"“{sample.expression.text}”", *_score_lines(sample), sample.name],
+                [
+                    panel(
+                        sample.frame(t),
+                        150,
+                        evaluation.mask(sample, t),
+                        sample.expression.mask(t),
+                        _inside(sample, t),
+                    )
+                    for t in positions
+                ],
+            )
+        )
+    data = evaluation.dataset
+    return compose(
+        f"{which} of {len(evaluation.ranked())}: {data.kind} {data.split}, {evaluation.label}",
+        rows,
+        note=MASKS_NOTE,
+    )
+
+
+def play_sheet(evaluation: EvaluationFolder, worst: int, best: int) -> Iterator[np.ndarray]:
+    """The worst and best samples as a film, each in a cell of its own; a short one stands still at
+    its end."""
+    ranked = evaluation.ranked()
+    samples = [*ranked[:worst], *ranked[::-1][:best]]
+    columns = min(4, len(samples))
+    for t in range(max(sample.video.num_frames for sample in samples)):
+        cells = []
+        for sample in samples:
+            at = min(t, sample.video.num_frames - 1)
+            cells.append(
+                _titled(
+                    sample,
+                    panel(
+                        sample.frame(at),
+                        SIDE,
+                        evaluation.mask(sample, at),
+                        sample.expression.mask(at),
+                        _inside(sample, at),
+                    ),
+                )
+            )
+        height = max(cell.shape[0] for cell in cells)
+        cells = [
+            np.pad(c, ((0, height - c.shape[0]), (0, 0), (0, 0)), constant_values=255)
+            for c in cells
+        ]
+        rows = [GridRow((), cells[i : i + columns]) for i in range(0, len(cells), columns)]
+        yield compose(f"{worst} worst, then {best} best: {evaluation.label}", rows, (), MASKS_NOTE)
+
+
+def _titled(sample: Sample, picture: np.ndarray) -> np.ndarray:
+    """A picture with its score below it."""
+    strip = np.full((24, picture.shape[1], 3), 255, np.uint8)
+    image = Image.fromarray(np.concatenate([picture, strip]))
+    text = f"{sample.row['J&F']:.0f}: {sample.expression.text}"
+    while len(text) > 1 and load_font(12).getlength(text) > picture.shape[1]:
+        text = text[:-2] + "…"
+    below = (0, picture.shape[0] + 4)
+    ImageDraw.Draw(image).text(below, text, font=load_font(12), fill=(60, 60, 66))
+    return np.asarray(image)
+
+
+def draw_features(
+    model: TGL, evaluation: EvaluationFolder, name: str, count: int = 4
+) -> np.ndarray:
+    """Figure 7: frames, F_SAM and F_Adp as colours (PCA), the predicted and the true mask.
+
+    The three first principal components of all frames' features become red, green and blue, for
+    each of the two kinds by itself: equal colours mean alike features within one column.
+    """
+    sample = evaluation.sample(name)
+    positions = telling_frames(sample, count)
+    plain, adapted = features_of(model, sample, positions)
+    rows = []
+    for i, t in enumerate(positions):
+        rgb = sample.frame(t)
+        inside = _inside(sample, t)
+        rows.append(
+            GridRow(
+                [
+                    f"frame {t}",
+                    "relevant (M+): decoded from F_Adp"
+                    if inside
+                    else "not relevant (M-): decoded from F_SAM",
+                ],
+                [
+                    panel(rgb, SIDE),
+                    panel(_enlarged(plain[i], rgb), SIDE),
+                    panel(_enlarged(adapted[i], rgb), SIDE),
+                    panel(rgb, SIDE, evaluation.mask(sample, t), sample.expression.mask(t), inside),
+                ],
+            )
+        )
+    return compose(
+        f"“{sample.expression.text}”",
+        rows,
+        ["frame", "F_SAM: without language", "F_Adp: with language", "mask"],
+        "features: first three principal components over all frames as red, green, blue; "
+        + MASKS_NOTE,
+    )
+
+
+def features_of(
+    model: TGL, sample: Sample, positions: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """F_SAM and F_Adp of some frames, seen as one window, as pictures: (T, h, w, 3) uint8 each."""
+    import torch
+    import torch.nn.functional as F
+
+    device = next(model.parameters()).device
+    side = model.config.vision.image_size
+    frames = torch.stack(
+        [torch.from_numpy(sample.frame(t).copy()).permute(2, 0, 1).float() for t in positions]
+    )
+    frames = F.interpolate(frames, size=(side, side), mode="bilinear", antialias=True)
+    first, last = min(positions), max(positions)
+    span = max(last - first + 1, model.config.block)
+    times = torch.tensor([[(t - first) / span for t in positions]], device=device)
+    with torch.no_grad(), model.autocast():
+        tokens = model.text.tokenize([sample.expression.text]).to(device)
+        prefix = model.encode_prefix(frames.round().clamp(0, 255).to(torch.uint8).to(device))
+        plain = model.extract_plain(prefix).top
+        adapted = model.extract_adapted(prefix, tokens, times, align=False).features.top
+    return principal_colours(plain), principal_colours(adapted)
+
+
+def principal_colours(features) -> np.ndarray:
+    """The first three principal components of (T, C, h, w) features as (T, h, w, 3) uint8, each
+    stretched from its 2nd to its 98th percentile."""
+    values = features.float().permute(0, 2, 3, 1).cpu().numpy()
+    flat = values.reshape(-1, values.shape[-1])
+    flat = flat - flat.mean(axis=0)
+    _, _, directions = np.linalg.svd(flat, full_matrices=False)
+    # A component's sign means nothing; fixed, so that equal features give equal pictures.
+    signs = np.sign(directions[np.arange(3), np.abs(directions[:3]).argmax(axis=1)])
+    parts = flat @ (directions[:3] * signs[:, None]).T
+    low, high = np.percentile(parts, [2, 98], axis=0)
+    scaled = np.clip((parts - low) / np.maximum(high - low, 1e-12), 0, 1)
+    return (255 * scaled).round().astype(np.uint8).reshape(*values.shape[:3], 3)
+
+
+def _enlarged(picture: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    size = rgb.shape[1], rgb.shape[0]
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
+def _truth(sample: Sample, positions: Sequence[int]) -> list[np.ndarray] | None:
+    if sample.expression.masks is None:
+        return None
+    return [sample.expression.mask(t) for t in positions]
+
+
+def _inside(sample: Sample, position: int) -> bool:
+    """Whether the evaluation took a frame as M+."""
+    return any(start <= position <= end for start, end in sample.row["moments"])
+
+
+def _score_lines(sample: Sample) -> list[str]:
+    row = sample.row
+    lines = [] if row["J&F"] is None else [f"J&F {row['J&F']:.1f}"]
+    if row["top1"] is not None:
+        lines.append("best frame is relevant" if row["top1"] else "best frame is not relevant")
+    kind = row["tags"].get("kind")
+    return lines + ([f"kind: {kind.replace('_', ' ')}"] if kind else [])

@@ -1,0 +1,1 @@
+"""One video at a time: the network itself keeps no state."""

@@ -1,0 +1,401 @@
+"""Segments one video of any length; the network itself keeps no state."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from tgl_e2e.errors import InputError
+from tgl_e2e.inference.block_encoder import Chooser
+from tgl_e2e.inference.block_reader import Block, Progress
+from tgl_e2e.inference.prefetch import behind
+from tgl_e2e.inference.video_pass import BlockResult, EarlierResult, VideoPass
+from tgl_e2e.model.compiled import compile_vision
+from tgl_e2e.model.tgl import TGL
+from tgl_e2e.model.vision import ABSENT_LOGIT
+from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
+from tgl_e2e.results import FrameResult, Segmentation, encode_mask
+from tgl_e2e.video.reader import VideoSource, open_video
+
+FEATURE_BYTES = 2 * 2**30  # of the features of one block, for all sentences at once
+ALWAYS_TARGET_FRAMES = 4  # M+ of always_target where no frame passes the threshold
+
+
+class VideoSegmenter:
+    """Runs the network over a video.
+
+    Args:
+        model: the network; it is put into eval mode.
+        threshold: a frame is M+ where its relevance reaches this.
+        always_target: where no frame does, take the 4 best frames as M+ instead of answering with
+            empty masks.
+        batch_frames: M- frames that are decoded at once (trunk and adapters go by window).
+        max_texts: sentences that run side by side; more are done one group after the other. By
+            default as many as keep the features of a block within 2 GB.
+        tam_stride: the TAM scores every n-th frame; between them relevance is interpolated, and M-
+            frames cost one pass of the trunk. 0, only with ``all`` or given intervals: no scores
+            at all, and a frame's relevance is whether it is M+.
+        progress: called with (frames done, frames in all or None, stage).
+        compile: torch.compile trunk and memory attention, which takes a minute at the first
+            frames. Meant for GPUs: on a CPU it gains nothing. With a warning, and without effect,
+            where there is no compiler for it.
+        keep_logits: also hand out the mask logits, 2 bytes for each of (S/4)^2 places a frame.
+    """
+
+    def __init__(
+        self,
+        model: TGL,
+        threshold: float = 0.5,
+        always_target: bool = False,
+        batch_frames: int = 8,
+        max_texts: int | None = None,
+        tam_stride: int = 1,
+        progress: Progress | None = None,
+        compile: bool = False,
+        keep_logits: bool = False,
+    ) -> None:
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold {threshold} is no probability; give one from 0 to 1")
+        if batch_frames < 1 or (max_texts is not None and max_texts < 1):
+            raise InputError("batch_frames and max_texts must be at least 1")
+        if not 0 <= tam_stride <= model.config.block:
+            raise InputError(
+                f"tam_stride {tam_stride}: give 1 (every frame) to "
+                f"{model.config.block} (one of a block), or 0 for no scores"
+            )
+        self.model = model.eval()  # dropout has no place here
+        if compile and (
+            missing := compile_vision(model.vision, model.config.window, model.vision.mean.device)
+        ):
+            warnings.warn(
+                f"compile: not to be had here ({missing}); the network runs as it is", stacklevel=2
+            )
+        self.threshold = threshold
+        self.always_target = always_target
+        self.batch_frames = batch_frames
+        self.max_texts = max_texts or texts_at_once(model)
+        self.tam_stride = tam_stride
+        self.progress = progress or (lambda done, total, stage: None)
+        self.keep_logits = keep_logits
+
+    def segment(
+        self,
+        video: Any,
+        texts: Sequence[str],
+        moments: Any = "auto",
+        start: int = 0,
+        end: int | None = None,
+        stride: int = 1,
+    ) -> list[Segmentation]:
+        """Masks of each sentence in every frame.
+
+        Args:
+            video: path of a file or of a folder of frames, (T, H, W, 3) uint8 array or tensor,
+                sequence of arrays or PIL images, or a VideoSource.
+            texts: N sentences.
+            moments: ``auto``, ``all``, ``top-k:4``, intervals, a JSON file of intervals, or
+                ``FILE+top-k:4``; see :mod:`tgl_e2e.moments`.
+            start, end, stride: frames to process (end exclusive).
+
+        Returns:
+            N segmentations, in the order of ``texts``.
+
+        Raises:
+            InputError: whatever is wrong with video, texts or moments.
+        """
+        source, spec, frames = self._open(video, texts, moments, (start, end, stride))
+        results: list[Segmentation] = []
+        for first in range(0, len(texts), self.max_texts):
+            chosen = slice(first, first + self.max_texts)
+            intervals = spec.intervals_for(texts)[chosen] if spec.intervals is not None else None
+            results += self._segment_group(source, texts[chosen], spec, intervals, frames)
+        if spec.intervals is not None and source.num_frames is not None:
+            check_inside(spec, source.num_frames, texts)  # a file's length is known once it is read
+        return results
+
+    def stream(
+        self,
+        video: Any,
+        texts: Sequence[str],
+        moments: Any = "auto",
+        start: int = 0,
+        end: int | None = None,
+        stride: int = 1,
+    ) -> Iterator[FrameResult]:
+        """Yields each frame's masks one block behind, reading the video once.
+
+        Frames before the first block with anything to remember come out empty: their masks would
+        need the future. For the same reason memory begins at the first M+ frame, whatever
+        ``memory.anchor`` says.
+
+        Raises:
+            InputError: also for ``top-k`` and ``always_target``, which need the whole video first.
+        """
+        source, spec, frames = self._open(video, texts, moments, (start, end, stride))
+        if spec.k is not None or self.always_target:
+            raise InputError(
+                "stream: top-k and always_target need the scores of the whole video; use segment"
+            )
+        return self._stream(source, texts, spec, frames)
+
+    def _stream(
+        self,
+        source: VideoSource,
+        texts: Sequence[str],
+        spec: MomentsSpec,
+        frames: tuple[int, int | None, int],
+    ) -> Iterator[FrameResult]:
+        intervals = spec.intervals_for(texts) if spec.intervals is not None else None
+        reading = self._pass(source, texts, frames)
+        for block in reading.blocks("segmenting", self._chooser(spec, intervals)):
+            for i, number in enumerate(block.numbers):
+                masks = _to_size(block.logits[:, i], source.size)
+                yield FrameResult(int(number), masks, block.relevance[:, i])
+        if spec.intervals is not None and source.num_frames is not None:
+            check_inside(spec, source.num_frames, texts)
+
+    # --- one group of sentences ------------------------------------------------------------
+
+    def _open(
+        self, video: Any, texts: Sequence[str], moments: Any, frames: tuple[int, int | None, int]
+    ) -> tuple[VideoSource, MomentsSpec, tuple[int, int | None, int]]:
+        if isinstance(texts, str) or not texts:
+            raise InputError("texts: give a list of at least one sentence")
+        self.model.text.tokenize(list(texts))  # raises before any frame is read
+        spec = parse_moments(moments)
+        if not self.tam_stride and spec.kind not in ("all", "intervals"):
+            raise InputError(f"tam_stride 0: moments {spec.kind!r} need scores; give 1 or more")
+        source = video if isinstance(video, VideoSource) else open_video(video)
+        if spec.intervals is not None:
+            spec.intervals_for(texts)
+            if source.num_frames is not None:
+                check_inside(spec, source.num_frames, texts)
+        return source, spec, frames
+
+    def _segment_group(
+        self,
+        source: VideoSource,
+        texts: Sequence[str],
+        spec: MomentsSpec,
+        intervals: list | None,
+        frames: tuple[int, int | None, int],
+    ) -> list[Segmentation]:
+        collected = _Collected(source, texts, self.keep_logits)
+        if spec.k is None:
+            self._collect(
+                source,
+                texts,
+                frames,
+                self._chooser(spec, intervals),
+                collected,
+                anchored=spec.kind == "auto",
+            )
+            lost = [n for n in range(len(texts)) if not collected.any_relevant(n)]
+            if self.always_target and lost and spec.kind == "auto":
+                self._segment_best(
+                    source, texts, frames, lost, ALWAYS_TARGET_FRAMES, None, collected
+                )
+        else:
+            scores = self._pass(source, texts, frames).scores()
+            for block in scores:
+                collected.add_scores(block)
+            self._segment_best(
+                source, texts, frames, list(range(len(texts))), spec.k, intervals, collected
+            )
+        collected.clear_what_was_not_found()
+        return collected.segmentations()
+
+    def _segment_best(
+        self,
+        source: VideoSource,
+        texts: Sequence[str],
+        frames: tuple[int, int | None, int],
+        chosen: list[int],
+        k: int,
+        intervals: list | None,
+        collected: _Collected,
+    ) -> None:
+        """Second pass over the video: M+ are the k frames that scored highest in the first."""
+        numbers, relevance = collected.numbers(), collected.relevance()
+        best = np.zeros((len(chosen), len(numbers)), dtype=bool)
+        for row, n in enumerate(chosen):
+            allowed = (
+                np.ones(len(numbers), bool) if intervals is None else inside(numbers, intervals[n])
+            )
+            ranked = np.argsort(np.where(allowed, -relevance[n], np.inf), kind="stable")
+            best[row, ranked[: min(k, allowed.sum())]] = True
+        second = _Collected(source, [texts[n] for n in chosen], self.keep_logits)
+        self._collect(
+            source,
+            [texts[n] for n in chosen],
+            frames,
+            lambda block, _: best[:, block.index : block.index + len(block)],
+            second,
+        )
+        collected.replace(chosen, second)
+
+    def _collect(
+        self,
+        source: VideoSource,
+        texts: Sequence[str],
+        frames: tuple[int, int | None, int],
+        choose: Chooser,
+        collected: _Collected,
+        anchored: bool = False,
+    ) -> None:
+        run = self._pass(source, texts, frames, anchored)
+        behind(collected.add, run.blocks("segmenting", choose))
+        behind(collected.fill, run.earlier_blocks(collected.waiting(), collected.held()))
+
+    def _pass(
+        self,
+        source: VideoSource,
+        texts: Sequence[str],
+        frames: tuple[int, int | None, int],
+        anchored: bool = False,
+    ) -> VideoPass:
+        return VideoPass(
+            self.model,
+            source,
+            texts,
+            frames,
+            self.batch_frames,
+            self.tam_stride,
+            self.progress,
+            self.always_target,
+            anchored,
+        )
+
+    def _chooser(self, spec: MomentsSpec, intervals: list | None) -> Chooser:
+        def choose(block: Block, relevance: np.ndarray) -> np.ndarray:
+            if spec.kind == "all":
+                return np.ones(relevance.shape, dtype=bool)
+            if intervals is not None:
+                numbers = block.numbers[block.first :]
+                return np.stack([inside(numbers, given) for given in intervals])
+            return relevance >= self.threshold
+
+        return choose
+
+
+def texts_at_once(model: TGL) -> int:
+    """Sentences whose F_Adp of a whole block fits into FEATURE_BYTES, were every frame M+."""
+    side, dim = model.config.vision.image_size // 16, model.vision.dim
+    values = side * side * (dim + 4 * dim // 4)  # at strides 16 and 8; stride 4 is shared
+    size = values * model.compute_dtype.itemsize * model.config.block
+    return max(1, min(16, FEATURE_BYTES // size))
+
+
+class _Collected:
+    """What has been found so far: scores, masks as run lengths, and logits where asked for."""
+
+    def __init__(self, source: VideoSource, texts: Sequence[str], keep_logits: bool) -> None:
+        self.source = source
+        self.texts = list(texts)
+        self._numbers: list[np.ndarray] = []
+        self._relevance: list[np.ndarray] = []
+        self._relevant: list[np.ndarray] = []
+        self._waiting: list[np.ndarray] = []
+        self._held: list[np.ndarray] = []
+        self._rle: list[list[dict]] = [[] for _ in texts]
+        self._logits: list[list[np.ndarray]] | None = [[] for _ in texts] if keep_logits else None
+
+    def add_scores(self, block: BlockResult) -> None:
+        self._numbers.append(block.numbers)
+        self._relevance.append(block.relevance)
+        self._relevant.append(block.relevant)
+        if block.restarted.any():
+            for waiting, held, relevant in zip(
+                self._waiting, self._held, self._relevant[:-1], strict=True
+            ):
+                waiting[block.restarted] = True
+                held[block.restarted] = relevant[block.restarted]
+        self._waiting.append(block.waiting)
+        self._held.append(block.held)
+
+    def add(self, block: BlockResult) -> None:
+        self.add_scores(block)
+        for n, rle in enumerate(self._rle):
+            masks = _to_size(block.logits[n], self.source.size)
+            rle.extend(encode_mask(mask) for mask in masks)
+            if self._logits is not None:
+                self._logits[n].extend(_half(block.logits[n]))
+
+    def fill(self, block: EarlierResult) -> None:
+        for n, at in zip(*np.nonzero(block.filled), strict=True):
+            mask = _to_size(block.logits[n, at : at + 1], self.source.size)[0]
+            self._rle[n][block.index + at] = encode_mask(mask)
+            if self._logits is not None:
+                self._logits[n][block.index + at] = _half(block.logits[n, at])
+
+    def replace(self, chosen: list[int], other: _Collected) -> None:
+        """Masks and M+ of some sentences from another pass; the relevance stays."""
+        relevant = np.concatenate(self._relevant, axis=1)
+        relevant[chosen] = np.concatenate(other._relevant, axis=1)
+        self._relevant = [relevant]
+        for row, n in enumerate(chosen):
+            self._rle[n] = other._rle[row]
+            if self._logits is not None:
+                self._logits[n] = other._logits[row]
+
+    def numbers(self) -> np.ndarray:
+        return np.concatenate(self._numbers)
+
+    def relevance(self) -> np.ndarray:
+        return np.concatenate(self._relevance, axis=1)
+
+    def waiting(self) -> np.ndarray:
+        return np.concatenate(self._waiting, axis=1)
+
+    def held(self) -> np.ndarray:
+        return np.concatenate(self._held, axis=1)
+
+    def any_relevant(self, n: int) -> bool:
+        return any(block[n].any() for block in self._relevant)
+
+    def clear_what_was_not_found(self) -> None:
+        """Without any M+ frame all masks are empty, in the ablations without two paths too."""
+        empty = encode_mask(np.zeros(self.source.size, dtype=bool))
+        for n, rle in enumerate(self._rle):
+            if not self.any_relevant(n):
+                self._rle[n] = [empty] * len(rle)
+                if self._logits is not None:
+                    self._logits[n] = [np.full_like(x, ABSENT_LOGIT) for x in self._logits[n]]
+
+    def segmentations(self) -> list[Segmentation]:
+        numbers, relevance = self.numbers(), self.relevance()
+        relevant = np.concatenate(self._relevant, axis=1)
+        return [
+            Segmentation(
+                text=text,
+                num_frames=len(numbers),
+                size=self.source.size,
+                fps=self.source.fps,
+                frames=numbers,
+                relevance=relevance[n],
+                moments=spans(numbers, relevant[n]),
+                rle=self._rle[n],
+                logits=None if self._logits is None else np.stack(self._logits[n]),
+            )
+            for n, text in enumerate(self.texts)
+        ]
+
+
+def _half(logits: Tensor) -> np.ndarray:
+    return logits.half().cpu().numpy()
+
+
+def _to_size(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Mask logits (n, h, w) -> masks (n, H, W) bool: resized as logits, cut at 0."""
+    masks = []
+    for one in logits:  # frame by frame: a block of full-size logits would be large
+        resized = F.interpolate(
+            one[None, None].float(), size=size, mode="bilinear", align_corners=False
+        )
+        masks.append((resized[0, 0] > 0).cpu().numpy())
+    return np.stack(masks)

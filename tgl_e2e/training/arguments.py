@@ -1,0 +1,162 @@
+"""The command line of ``train.py``: which stages to run, and with which values."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tgl_e2e.config import CONFIG_NAME, TGLConfig, from_dict, preset_names, read_preset
+from tgl_e2e.errors import InputError
+from tgl_e2e.training.config import EARLIER_STAGES, STAGES, TrainConfig, describe
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One stage of a run: what it starts from, where it writes, and its resolved values."""
+
+    stage: str
+    init: Path | None
+    output: Path
+    train: TrainConfig
+    model: TGLConfig
+
+
+def parse_arguments(description: str, given: list[str] | None = None) -> argparse.Namespace:
+    """``values`` of the result holds the overrides as KEY=VALUE."""
+    values = [
+        "values of a stage (the preset's come before these defaults):",
+        *describe(TrainConfig),
+        "values of the network:",
+        *describe(TGLConfig, "model."),
+    ]
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="\n".join(values),
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="accelerate launch train.py --config NAME [options] [KEY=VALUE or --KEY VALUE ...]",
+    )
+    parser.add_argument("--config", required=True, help=f"preset: {', '.join(preset_names())}")
+    parser.add_argument(
+        "--stage",
+        choices=STAGES,
+        help="one stage alone; default: all that the preset's recipe names",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder of this run (default: runs/CONFIG, or runs/CONFIG-STAGE)",
+    )
+    parser.add_argument("--init", type=Path, help="folder of the run (or network) to start from")
+    parser.add_argument("--resume", action="store_true", help="go on from --output's last state")
+    parser.add_argument(
+        "--max-steps",
+        type=int,
+        metavar="N",
+        help="stop each stage after N steps; its learning-rate schedule stays that "
+        "of the whole stage, so --resume can go on",
+    )
+    parser.add_argument("--seed", type=int, metavar="S", help="same as seed=S")
+    parser.add_argument(
+        "--mixed-precision",
+        choices=("no", "bf16", "fp16"),
+        help="default: what accelerate is configured for",
+    )
+    arguments, rest = parser.parse_known_args(given)
+    if arguments.max_steps is not None and arguments.max_steps < 1:
+        parser.error("--max-steps must be at least 1")
+    arguments.values = overrides(rest)
+    if arguments.seed is not None:
+        arguments.values.append(f"seed={arguments.seed}")
+    if arguments.output is None:
+        name = arguments.config + (f"-{arguments.stage}" if arguments.stage else "")
+        arguments.output = Path("runs") / name
+    return arguments
+
+
+def overrides(words: list[str]) -> list[str]:
+    """KEY=VALUE, --KEY=VALUE and --KEY VALUE, all as KEY=VALUE; a leading "train." is dropped."""
+    found, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--") and "=" not in word:
+            if not rest or rest[0].startswith("--"):
+                raise InputError(f"{word} lacks a value")
+            word = f"{word}={rest.pop(0)}"
+        key, sign, value = word.removeprefix("--").partition("=")
+        key = key.removeprefix("train.")
+        if not sign or not re.fullmatch(r"[A-Za-z_][\w.\-]*", key):
+            raise InputError(f"{word!r} is not of the form KEY=VALUE")
+        found.append(f"{key.replace('-', '_')}={value}")
+    return found
+
+
+def legs(arguments: argparse.Namespace) -> list[Leg]:
+    """The stages to run, in order: the one asked for, or those of the preset's recipe.
+
+    Each stage of a recipe starts from the one before. All but the last write into folders inside
+    ``--output``/stages; the last, whose network is what the run is for, into ``--output`` itself.
+    Values of ``model`` hold from their stage on, unless the command line sets one of them.
+    """
+    if arguments.stage is not None:
+        return [resolve(arguments, arguments.stage, {}, arguments.init, arguments.output)]
+    recipe = read_preset(arguments.config).get("recipe")
+    if not recipe:
+        raise InputError(f"preset {arguments.config!r} has no recipe; give --stage")
+    asked = {value.partition("=")[0].removeprefix("model.") for value in arguments.values}
+    found: list[Leg] = []
+    init = arguments.init
+    for number, part in enumerate(recipe, start=1):
+        name = f"{number}-{part.get('name', part['stage'])}"
+        output = arguments.output
+        if number < len(recipe):
+            output = output / EARLIER_STAGES / name
+        leg = resolve(arguments, part["stage"], part.get("values", {}), init, output)
+        if found:  # the folder of the stage before may not be there yet: its network is
+            leg = replace(leg, model=found[-1].model)
+        changes = part.get("model", {})
+        if not asked & changes.keys():
+            leg = replace(leg, model=leg.model.with_values(**changes))
+        found.append(leg)
+        init = output
+    return found
+
+
+def resolve(
+    arguments: argparse.Namespace,
+    stage: str,
+    recipe: dict[str, Any],
+    init: Path | None,
+    output: Path,
+) -> Leg:
+    """Values from preset, --init's config.json, recipe and command line; the last wins."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    given = OmegaConf.to_container(OmegaConf.from_dotlist(arguments.values))
+    changes = [v for v in arguments.values if v.startswith("model.")]
+    given.pop("model", None)
+    base = TrainConfig.from_preset(arguments.config, stage).to_dict()
+    # "valid_split=" is an empty word, not null.
+    given = {name: "" if value is None else value for name, value in given.items()}
+    for values in (recipe, given):
+        if "cues" in values:  # shares are given as a whole
+            base["cues"] = {}
+        base = OmegaConf.to_container(OmegaConf.merge(base, values))
+    train = from_dict(TrainConfig, base, "train")
+    single = stage in ("dense", "image")  # of one frame neither memory nor TAM learn anything
+    if single != (train.num_frames == 1):
+        raise InputError(
+            f"num_frames is {train.num_frames}; stage {stage} trains on "
+            + ("single frames: num_frames=1" if single else "2 frames or more")
+        )
+    model = TGLConfig.from_preset(arguments.config)
+    if init and (init / CONFIG_NAME).is_file():
+        model = TGLConfig.load(init)
+    for change in changes:
+        key, value = change.removeprefix("model.").split("=", 1)
+        model = model.with_values(**{key: yaml.safe_load(value)})
+    return Leg(stage, init, output, train, model)

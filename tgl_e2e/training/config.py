@@ -1,0 +1,202 @@
+"""What ``train.py`` is told: one stage of training."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from tgl_e2e.config import from_dict, read_preset
+from tgl_e2e.errors import InputError
+from tgl_e2e.model.trained import STAGES as STAGES  # one list for both, nothing heavy behind it
+
+EARLIER_STAGES = "stages"  # in the folder of a recipe's run: its stages but the last
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+def _value(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One stage of training. Every value can be overridden on the command line: ``lr=1e-4``."""
+
+    dataset: str = _value(
+        "motion",
+        "motion, mevis, ref-youtube-vos, ref-davis, refcoco, "
+        "refcoco+, refcocog; several joined by commas",
+    )
+    root: str = _value(
+        "",
+        "folder of the data set; of several one for all, or one each, joined by "
+        "commas; empty: motion is rendered on the fly",
+    )
+    split: str = _value("train", "split to train on, of every data set")
+    valid_split: str = _value("valid_u", "split to validate on; empty: no validation")
+    steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
+    epochs: float = _value(1.0, "passes over the expressions, where steps is 0")
+    batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
+    accumulation: int = _value(1, "backward passes per optimizer step")
+    num_frames: int = _value(8, "T, frames of a clip; 1 in the stages dense and image")
+    static: bool = _value(False, "scenes in which nothing moves (stages of single frames)")
+    lr: float = _value(1e-4, "learning rate after warm-up")
+    schedule: str = _value("cosine", "after warm-up: cosine (to 2 %), linear (to 0) or constant")
+    warmup: int = _value(100, "steps of linear warm-up")
+    weight_decay: float = _value(0.01, "AdamW's weight decay; at 0 it is Adam")
+    beta2: float = _value(0.98, "AdamW's second beta")
+    clip_norm: float = _value(1.0, "gradients are clipped to this norm")
+    seed: int = _value(0, "of weights and samples")
+    afresh: str = _value(
+        "",
+        "modules of --init that begin from random weights all the same: parts "
+        "of parameters' names, joined by commas (tam,temporal)",
+    )
+    workers: int = _value(1, "loader processes, per training process")
+    full_share: float = _value(0.0, "share of rendered clips at level full")
+    medium_share: float = _value(0.0, "share of rendered clips at level medium; the rest is easy")
+    uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
+    no_target_share: float = _value(
+        0.0,
+        "share of rendered clips whose sentence means nothing in "
+        "them, beside those that the generator's mixture has anyway",
+    )
+    appearance_share: float = _value(
+        0.0,
+        "share of the other rendered clips whose sentence speaks of looks alone, whatever moves",
+    )
+    aspect_share: float = _value(
+        0.0,
+        "share of rendered clips in the shape of a video, up to "
+        "16:9, squeezed to the network's square",
+    )
+    compress_share: float = _value(0.0, "share of rendered clips that have been through a codec")
+    clutter_share: float = _value(
+        0.0, "share of rendered clips before a background as cluttered as a photograph's"
+    )
+    moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
+    even_spacing: bool = _value(
+        True,
+        "the frames of a clip lie evenly apart; false: drawn one by "
+        "one, so that those from M+ crowd and give it away",
+    )
+    selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
+    flip: float = _value(
+        0.0,
+        "share of recorded clips mirrored, left and right swapped in the "
+        "text; never where that would be unsafe",
+    )
+    photometric: float = _value(0.0, "share of clips changed in brightness and colour")
+    scale: float = _value(0.0, "share of recorded clips scaled")
+    remember_target: float = _value(0.0, "share of clips whose memory is written from true masks")
+    cues: dict[str, float] = field(
+        default_factory=lambda: {"mixed": 1.0},
+        metadata={"help": "share of scenes built so that this cue is needed; mixed: no control"},
+    )
+    dice_weight: float = _value(1.0, "lambda_dice")
+    focal_weight: float = _value(1.0, "lambda_foc")
+    tam_weight: float = _value(1.0, "lambda_tam")
+    presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
+    dense_weight: float = _value(0.0, "weight of per-pixel classification (training from scratch)")
+    checkpointing: bool = _value(
+        False,
+        "recompute activations of trunk and memory attention in "
+        "the backward pass: less memory, about a third more time",
+    )
+    compile: bool = _value(
+        False, "torch.compile the trunk's blocks, and attention to pooled memories"
+    )
+    tracker: str = _value("tensorboard", "any tracker of Accelerate by its name; none: files only")
+    eval_every: int = _value(250, "steps between validations and sample pictures")
+    eval_clips: int = _value(96, "clips per validation")
+    best: str = _value(
+        "iou",
+        "figure of the validation whose highest value is kept in best/ "
+        "(the dense stage, which has no masks, keeps its lowest loss)",
+    )
+    save_every: int = _value(250, "steps between resumable checkpoints")
+
+    def __post_init__(self) -> None:
+        for names, right, words in (
+            (
+                (
+                    "batch_size",
+                    "accumulation",
+                    "num_frames",
+                    "eval_every",
+                    "eval_clips",
+                    "save_every",
+                ),
+                lambda x: x >= 1,
+                "at least 1",
+            ),
+            (
+                (
+                    "steps",
+                    "seed",
+                    "workers",
+                    "warmup",
+                    "weight_decay",
+                    "dice_weight",
+                    "focal_weight",
+                    "tam_weight",
+                    "presence_weight",
+                    "dense_weight",
+                ),
+                lambda x: x >= 0,
+                "at least 0",
+            ),
+            (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
+            (
+                (
+                    "flip",
+                    "photometric",
+                    "scale",
+                    "full_share",
+                    "medium_share",
+                    "uniform_share",
+                    "no_target_share",
+                    "appearance_share",
+                    "aspect_share",
+                    "compress_share",
+                    "clutter_share",
+                    "remember_target",
+                ),
+                lambda x: 0 <= x <= 1,
+                "a share, from 0 to 1",
+            ),
+            (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
+        ):
+            for name in names:
+                if not right(getattr(self, name)):
+                    raise InputError(f"{name} is {getattr(self, name)}; it must be {words}")
+        if self.full_share + self.medium_share > 1:
+            raise InputError(
+                f"full_share {self.full_share}, medium_share {self.medium_share}: "
+                "together more than 1"
+            )
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule is {self.schedule!r}; use {', '.join(SCHEDULES)}")
+
+    @classmethod
+    def from_preset(cls, name: str, stage: str) -> TrainConfig:
+        stages = read_preset(name).get("train", {})
+        if stage not in stages:
+            raise InputError(f"preset {name!r} has no stage {stage!r}; it has {', '.join(stages)}")
+        return from_dict(cls, stages[stage], f"train.{stage}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def describe(config: type, prefix: str = "") -> list[str]:
+    """Lines for ``--help``: each value of a configuration with its default and meaning."""
+    lines = []
+    for item in dataclasses.fields(config):
+        factory = item.default_factory
+        if factory is not dataclasses.MISSING and dataclasses.is_dataclass(factory):
+            lines += describe(factory, f"{prefix}{item.name}.")
+            continue
+        default = item.default if factory is dataclasses.MISSING else factory()
+        lines.append(f"  {prefix}{item.name} ({default})  {item.metadata.get('help', '')}".rstrip())
+    return lines

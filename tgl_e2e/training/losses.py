@@ -1,0 +1,118 @@
+"""The training loss (paper Eq. 7, plus the TAM's), as pure functions."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - Dice of each frame. logits and target (N, H, W) -> (N,)
+
+    Smoothed by one pixel, so that an empty prediction of an empty target costs nothing.
+    """
+    probability, target = logits.sigmoid().flatten(1), target.flatten(1)
+    overlap = 2 * (probability * target).sum(dim=1) + 1
+    return 1 - overlap / (probability.sum(dim=1) + target.sum(dim=1) + 1)
+
+
+def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss (Lin et al., 2017) averaged over pixels.
+
+    logits and target (N, H, W) -> (N,)
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    probability = logits.sigmoid()
+    missed = probability * (1 - target) + (1 - probability) * target  # 1 - p_t
+    weight = alpha * target + (1 - alpha) * (1 - target)
+    return (weight * missed**gamma * entropy).flatten(1).mean(dim=1)
+
+
+def tgl_loss(
+    masks: Tensor,
+    presence: Tensor,
+    relevance: Tensor | None,
+    target: Tensor,
+    relevant: Tensor,
+    supervised: Tensor | None = None,
+    *,
+    dice: float = 1.0,
+    focal: float = 1.0,
+    tam: float = 1.0,
+    present: float = 0.0,
+) -> dict[str, Tensor]:
+    """L = dice * L_dice + focal * L_focal + tam * BCE(s_t, t in M+) + present * BCE(presence).
+
+    Every term is a mean over clips of a mean over the clip's frames, so that the loss of a batch is
+    that of its parts, however it is divided among processes and accumulation.
+
+    Args:
+        masks: (B, T, h, w) logits, resized here to the target's size.
+        presence: (B, T) logits of SAM2's object-presence head; supervised as SAM2 does, because the
+            head gates masks at inference.
+        relevance: (B, T) TAM logits or None (image stage).
+        target: (B, T, H, W) bool, the union of the objects kept by OSS (Eq. 6).
+        relevant: (B, T) bool, M+.
+        supervised: (B, T) bool, the frames whose masks were predicted, some in each clip; None:
+            all.
+
+    Returns:
+        Each term unweighted, and their weighted sum as ``loss``. All () float32.
+    """
+    if supervised is None:
+        supervised = torch.ones_like(relevant)
+    weight = supervised.float() / supervised.sum(dim=1, keepdim=True) / len(supervised)  # (B, T)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values.view_as(weight) * weight).sum()
+
+    truth = target.flatten(0, 1).float()
+    logits = F.interpolate(
+        masks.float().flatten(0, 1)[:, None],
+        size=truth.shape[-2:],
+        mode="bilinear",
+        align_corners=False,
+    )[:, 0]
+    terms = {
+        "dice": mean(dice_loss(logits, truth)),
+        "focal": mean(focal_loss(logits, truth)),
+        "present": mean(
+            F.binary_cross_entropy_with_logits(
+                presence.float().flatten(), truth.flatten(1).amax(dim=1), reduction="none"
+            )
+        ),
+    }
+    loss = dice * terms["dice"] + focal * terms["focal"] + present * terms["present"]
+    if relevance is not None:
+        terms["tam"] = F.binary_cross_entropy_with_logits(relevance.float(), relevant.float())
+        loss = loss + tam * terms["tam"]
+    return {"loss": loss, **terms}
+
+
+def dense_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Per-pixel classification of what the generator knows of each object.
+
+    Args:
+        logits: name -> (N, K, H, W) for each attribute, and ``object`` -> (N, 1, H, W), of
+            N = B * T frames, clip by clip.
+        labels: name -> (B, T, H, W) long, -1 where there is no object, and ``object`` -> bool.
+
+    Returns:
+        Cross-entropy per attribute over object pixels of a clip, BCE for ``object``, both averaged
+        over clips; their sum as ``loss``.
+    """
+    terms = {}
+    for name, value in logits.items():
+        if name == "object":
+            terms[name] = F.binary_cross_entropy_with_logits(
+                value[:, 0].float(), labels[name].flatten(0, 1).float()
+            )
+        else:
+            known = (labels[name] >= 0).flatten(1).sum(dim=1)  # (B,)
+            entropy = F.cross_entropy(
+                value.float(), labels[name].flatten(0, 1), ignore_index=-1, reduction="none"
+            )
+            # divided by hand: the mean of no pixel at all would be NaN
+            terms[name] = (entropy.view(len(known), -1).sum(dim=1) / known.clamp(min=1)).mean()
+    return {"loss": torch.stack(list(terms.values())).sum(), **terms}

@@ -1,0 +1,231 @@
+"""The module that ``train.py`` hands to Accelerate: the network behind one stage's losses."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tgl_e2e.config import TGLConfig
+from tgl_e2e.data.clips import ClipBatch, ClipOptions
+from tgl_e2e.data.motion import ATTRIBUTES
+from tgl_e2e.errors import InputError
+from tgl_e2e.model.adapter import TemporalAttention, resize_patch
+from tgl_e2e.model.checkpoint import save_checkpoint
+from tgl_e2e.model.cpu import FastProducts
+from tgl_e2e.model.dense import DenseHead
+from tgl_e2e.model.tgl import TGL, AdaptedClip, TGLOutput
+from tgl_e2e.training.config import TrainConfig
+from tgl_e2e.training.losses import dense_loss, tgl_loss
+
+HEAD_NAME = "dense.safetensors"  # beside the network: the head that only training needs
+
+
+def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOptions:
+    """The part of a stage's configuration that says which clips are drawn."""
+    shared = {field.name for field in fields(ClipOptions)} - {"block", "size"}
+    return ClipOptions(
+        block=block, size=image_size, **{name: getattr(config, name) for name in shared}
+    )
+
+
+def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
+    """A fresh network, or ``init``'s weights under the configuration asked for.
+
+    Args:
+        afresh: modules that begin from random weights all the same: parts of parameters' names,
+            joined by commas (``tam,temporal``).
+
+    Raises:
+        InputError: there is no network in ``init``, or it does not fit; a module of ``afresh`` is
+            not there.
+    """
+    parts = [part.strip() for part in afresh.split(",") if part.strip()]
+    if init is None:
+        if parts:
+            raise InputError(f"afresh={afresh}: without --init everything begins afresh")
+        return TGL(config)
+    model = TGL.from_pretrained(init)
+    if model.config == config and not parts:
+        return model
+    fresh = TGL(config, pretrained=False, tokenizer=init)
+    fresh.bases_from_config = model.bases_from_config
+    begun = tensors_within(fresh, parts)
+    state = {name: value for name, value in model.state_dict().items() if name not in begun}
+    for name, module in fresh.named_modules():
+        position = f"{name}.position"
+        if isinstance(module, TemporalAttention) and position in state:
+            state[position] = resize_patch(state[position], module.patch_size)
+    try:
+        # Modules that the new configuration switches on start afresh; none may be lost or reshaped.
+        missing, unexpected = fresh.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(
+            f"--init {init}: its weights do not fit the values of model.* "
+            f"({str(error).splitlines()[1].strip()})"
+        ) from None
+    switched = ("temporal.", "difference.", "pool.")
+    odd = [
+        name
+        for name in (*missing, *unexpected)
+        if name not in begun
+        and (
+            not name.startswith(("adapters.", "tam."))
+            or not any(f".{part}" in name for part in switched)
+        )
+    ]
+    if odd:
+        raise InputError(
+            f"--init {init}: its weights do not fit the values of model.* (tensor {odd[0]!r})"
+        )
+    return fresh
+
+
+def tensors_within(model: TGL, parts: list[str]) -> set[str]:
+    """Names of the tensors within the modules that ``parts`` name; InputError if one names none."""
+    found: set[str] = set()
+    for part in parts:
+        names = {name for name in model.state_dict() if f".{part}." in f".{name}"}
+        if not names:
+            raise InputError(
+                f"afresh: no module {part!r} in the network; give parts of its "
+                "parameters' names, such as tam or adapters.0.temporal"
+            )
+        found |= names
+    return found
+
+
+class TrainingModule(nn.Module):
+    """The network, the dense head and the losses of one stage behind a single ``forward``.
+
+    Args:
+        stage: ``dense`` (image encoder and head alone), ``image`` (T = 1), ``align`` (clips,
+            language path and TAM without memory) or ``video`` (everything).
+    """
+
+    def __init__(self, model: TGL, stage: str, config: TrainConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.stage = stage
+        self.config = config
+        self.head = DenseHead(model.vision.dim, ATTRIBUTES) if config.dense_weight > 0 else None
+        if stage == "dense" and self.head is None:
+            raise InputError("dense_weight is 0, but the dense stage trains for nothing else")
+        model.set_stage(stage)
+        model.vision.checkpointing = config.checkpointing
+
+    def load_head(self, folder: Path) -> None:
+        """The dense head from where :meth:`save` left it, if it is there and wanted here."""
+        if self.head is not None and (folder / HEAD_NAME).is_file():
+            self.head.load_state_dict(load_file(str(folder / HEAD_NAME)))
+
+    def save(self, folder: Path, state: dict[str, Tensor] | None = None) -> None:
+        """The network as ``save_pretrained`` writes it, and the dense head beside it.
+
+        Args:
+            state: all weights of this module, where it holds only shards of them itself.
+        """
+        own = None if state is None else _part(state, "model.")
+        save_checkpoint(self.model, folder, None, None, own)
+        if self.head is not None:
+            head = self.head.state_dict() if state is None else _part(state, "head.")
+            partial = folder / (HEAD_NAME + ".partial")
+            save_file(
+                {name: value.cpu().contiguous() for name, value in head.items()}, str(partial)
+            )
+            partial.chmod(0o644)  # safetensors writes for the owner alone
+            os.replace(partial, folder / HEAD_NAME)
+
+    def forward(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput | None]:
+        """
+        Args:
+            batch: B clips of T frames.
+
+        Returns:
+            Scalar losses (``loss`` is what is minimised), and the network's output (None in the
+            dense stage).
+        """
+        # The compiler would have to see through the mode, and what is recomputed in the backward
+        # pass is recomputed outside of it.
+        plain = self.config.compile or self.config.checkpointing or batch.frames.is_cuda
+        with nullcontext() if plain else FastProducts():
+            return self._run(batch)
+
+    def _run(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput | None]:
+        if self.stage == "dense":
+            prefix = self.model.encode_prefix(batch.frames.flatten(0, 1))
+            return self._dense(self.model.extract_plain(prefix), batch.labels), None
+        if self.stage == "align":
+            return self._align(batch)
+        teach = self.training and self.config.remember_target > 0
+        output = self.model(
+            batch.frames,
+            batch.texts,
+            batch.relevant,
+            batch.positions,
+            batch.target if teach else None,
+            batch.remember if teach else None,
+        )
+        losses = tgl_loss(
+            output.masks,
+            output.presence,
+            output.relevance,
+            batch.target,
+            batch.relevant,
+            **self._weights(),
+        )
+        return self._with_dense(losses, output.adapted, batch), output
+
+    def _align(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput]:
+        """Masks of the frames on the language path only; elsewhere the output stays empty."""
+        prediction, language, adapted = self.model.ground(
+            batch.frames, batch.texts, batch.relevant, batch.positions
+        )
+        masks = prediction.masks.new_full((*language.shape, *prediction.masks.shape[1:]), -1.0)
+        presence = prediction.presence.new_full(language.shape, -1.0)
+        masks[language], presence[language] = prediction.masks, prediction.presence
+        losses = tgl_loss(
+            masks,
+            presence,
+            adapted.relevance,
+            batch.target,
+            batch.relevant,
+            language,
+            **self._weights(),
+        )
+        output = TGLOutput(masks, presence, adapted.relevance, adapted)
+        return self._with_dense(losses, adapted, batch), output
+
+    def _weights(self) -> dict[str, float]:
+        config = self.config
+        return {
+            "dice": config.dice_weight,
+            "focal": config.focal_weight,
+            "tam": config.tam_weight,
+            "present": config.presence_weight,
+        }
+
+    def _with_dense(
+        self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch
+    ) -> dict[str, Tensor]:
+        if self.head is not None:
+            dense = self._dense(adapted.features, batch.labels)
+            losses["loss"] = losses["loss"] + self.config.dense_weight * dense.pop("loss")
+            losses.update({f"dense/{name}": value for name, value in dense.items()})
+        return losses
+
+    def _dense(self, features, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        logits = self.head(features)
+        if self.stage in ("dense", "image"):
+            logits.pop("motion")  # one frame shows no motion
+        return dense_loss(logits, {name: labels[name] for name in logits})
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }

@@ -1,0 +1,143 @@
+"""Validation while training: fixed clips, shared among the processes."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from tgl_e2e.data.clips import ClipBatch, collate
+from tgl_e2e.draw import draw_overlay
+from tgl_e2e.model.tgl import TGLOutput
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Validation:
+    """
+    Args:
+        clips: N clips, always the same ones, so that figures can be compared.
+        batch_size: clips of one forward pass on one process.
+    """
+
+    def __init__(self, clips: Dataset, batch_size: int, accelerator) -> None:
+        self.accelerator = accelerator
+        groups = [
+            list(range(first, min(first + batch_size, len(clips))))
+            for first in range(0, len(clips), batch_size)
+        ]
+        # Every process makes the same number of passes, as sharded weights need; what comes twice
+        # for it is counted once.
+        rounds = -(-len(groups) // accelerator.num_processes)
+        self.indices = [
+            groups[(r * accelerator.num_processes + accelerator.process_index) % len(groups)]
+            for r in range(rounds)
+        ]
+        self.loader = DataLoader(
+            clips, batch_sampler=self.indices, collate_fn=collate, generator=torch.Generator()
+        )
+
+    def run(self, module: nn.Module, picture: Path | None) -> dict[str, float]:
+        """Means over all clips, the same on every process.
+
+        Args:
+            module: a TrainingModule, wrapped or not.
+            picture: where to draw the first clips of the main process; None: nowhere.
+
+        Returns:
+            ``loss``; but for the dense stage also iou, iou_carried, top1, tam_accuracy where they
+            are defined, and iou per cue.
+        """
+        module.eval()
+        rows: list[tuple[int, dict[str, float]]] = []
+        for number, (indices, batch) in enumerate(zip(self.indices, self.loader, strict=True)):
+            batch = batch.to(self.accelerator.device)
+            with torch.no_grad(), self.accelerator.autocast():
+                losses, output = module(batch)
+            scores = [{} for _ in indices] if output is None else clip_scores(output, batch)
+            common = {"loss": losses["loss"].item()}
+            if output is None:
+                common = {name: value.item() for name, value in losses.items()}
+            rows += [
+                (index, {**common, **score}) for index, score in zip(indices, scores, strict=True)
+            ]
+            if number == 0 and picture is not None and output is not None:
+                try:
+                    picture.parent.mkdir(exist_ok=True)
+                    draw_samples(batch, output, picture)
+                except OSError as error:  # worth a word, not the run
+                    LOGGER.warning("%s could not be written (%s)", picture, error.strerror)
+        module.train()
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            rows = gather_object(rows)
+        values: dict[str, list[float]] = defaultdict(list)
+        for row in dict(rows).values():
+            for name, value in row.items():
+                values[name].append(value)
+        return {name: round(sum(v) / len(v), 4) for name, v in sorted(values.items())}
+
+
+@torch.no_grad()
+def clip_scores(output: TGLOutput, batch: ClipBatch) -> list[dict[str, float]]:
+    """Per clip: iou and the same as iou/CUE over its M+ frames (over all where there is none),
+    iou_carried over its M- frames; top1, whether the TAM's best frame lies in M+, and tam_accuracy,
+    the share of frames that it takes for what they are."""
+    size = batch.target.shape[-2:]
+    masks = nn.functional.interpolate(output.masks, size=size, mode="bilinear") > 0
+    scores = []
+    for b, cue in enumerate(batch.cues):
+        lit = batch.relevant[b]
+        row: dict[str, float] = {}
+        for name, chosen in (("iou", lit if lit.any() else ~lit), ("iou_carried", ~lit)):
+            if not chosen.any() or (name == "iou_carried" and not lit.any()):
+                continue
+            overlap = (masks[b, chosen] & batch.target[b, chosen]).sum().item()
+            union = (masks[b, chosen] | batch.target[b, chosen]).sum().item()
+            row[name] = overlap / union if union else 1.0
+        row[f"iou/{cue}"] = row["iou"]
+        if output.relevance is not None:
+            guessed = output.relevance[b] > 0
+            row["tam_accuracy"] = (guessed == batch.relevant[b]).float().mean().item()
+            if batch.relevant[b].any():
+                row["top1"] = float(batch.relevant[b, output.relevance[b].argmax()])
+        scores.append(row)
+    return scores
+
+
+def draw_samples(batch: ClipBatch, output: TGLOutput, path: Path, clips: int = 6) -> None:
+    """One picture: for each of a few clips the true masks above the predicted ones, M+ marked."""
+    size = batch.target.shape[-2:]
+    masks = nn.functional.interpolate(output.masks.float(), size=size, mode="bilinear") > 0
+    guessed = batch.relevant if output.relevance is None else output.relevance > 0
+    rows = []
+    for b in range(min(clips, len(batch.texts))):
+        frames = batch.frames[b].permute(0, 2, 3, 1).cpu().numpy()
+        for shown, relevant, text in (
+            (batch.target[b], batch.relevant[b], batch.texts[b]),
+            (masks[b], guessed[b], "predicted"),
+        ):
+            rows.append(
+                np.concatenate(
+                    [
+                        draw_overlay(
+                            frame,
+                            mask[None].cpu().numpy(),
+                            lit[None].cpu().numpy(),
+                            [text] if t == 0 else None,
+                        )
+                        for t, (frame, mask, lit) in enumerate(
+                            zip(frames, shown, relevant, strict=True)
+                        )
+                    ],
+                    axis=1,
+                )
+            )
+    Image.fromarray(np.concatenate(rows)).save(path)
