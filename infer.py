@@ -106,11 +106,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="take relevance from every N-th frame and interpolate it, which saves time (default: "
         "1, every frame); 0: no relevance at all, where --moments is all or FILE",
     )
-    machine.add_argument(
-        "--compile",
-        action="store_true",
-        help="torch.compile the network, a minute at the beginning; meant for cuda",
-    )
     return parser.parse_intermixed_args(arguments)  # texts and options in any order
 
 
@@ -137,7 +132,6 @@ def run(args: argparse.Namespace) -> None:
             always_target=args.always_target,
             tam_stride=args.tam_stride,
             progress=show,
-            compile=args.compile,
         )
         segmentations = segmenter.segment(
             source, args.texts, moments, start=args.start, end=args.end, stride=args.stride

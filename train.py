@@ -36,7 +36,6 @@ FREE = {
     "tracker",
     "best",
     "checkpointing",
-    "compile",
 }
 
 
@@ -82,7 +81,6 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     from tqdm import tqdm
 
     from tgl_e2e.data.clips import collate
-    from tgl_e2e.model.compiled import compile_vision
     from tgl_e2e.training.data import training_clips, validation_clips
     from tgl_e2e.training.module import TrainingModule, build_model, clip_options
     from tgl_e2e.training.run_folder import RunFolder, flat, progress_in
@@ -126,10 +124,6 @@ def train(leg, arguments, stop: StopSignal) -> bool:
             config.num_frames,
             leg.model.window,
         )
-    if config.compile and (
-        missing := compile_vision(module.model.vision, leg.model.window, accelerator.device)
-    ):
-        LOGGER.warning("compile=true: not to be had here (%s); the network runs as it is", missing)
     options = clip_options(config, leg.model.vision.image_size, leg.model.block)
     clips, steps = training_clips(config, options)
     fixed = validation_clips(config, options)

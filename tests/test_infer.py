@@ -66,7 +66,7 @@ def test_help_is_fast_and_readable():
 class StandIn:
     """Segments without a network: the left half of every frame, relevant from frame 2 to 5."""
 
-    def __init__(self, model, threshold, always_target, tam_stride, compile, progress):
+    def __init__(self, model, threshold, always_target, tam_stride, progress):
         self.progress = progress
 
     def segment(self, video, texts, moments, start, end, stride):

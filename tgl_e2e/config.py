@@ -18,6 +18,8 @@ from tgl_e2e.errors import InputError
 
 PRESETS = Path(__file__).parent / "presets"
 CONFIG_NAME = "config.json"
+# Values of earlier versions that did nothing in any network that was shipped.
+RETIRED = {"config.adapter": {"regroup"}, "train": {"compile"}}
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,37 @@ class VisionConfig:
         default_factory=dict,
         metadata={"help": "nested values laid over that yaml (sizes of a network from scratch)"},
     )
+    trunk: str | None = field(
+        default=None,
+        metadata={
+            "help": "in place of the yaml's Hiera: timm/NAME, a backbone of timm with maps at "
+            "strides 4 to 32; base then names its weights (a hub id of timm's, or a file)"
+        },
+    )
+    prior: bool = field(
+        default=False,
+        metadata={
+            "help": "semantic prior: the timm trunk's own classes per cell, in the space of the "
+            "text encoder, as an input of F_Adp"
+        },
+    )
     image_size: int = field(default=1024, metadata={"help": "side S that frames are resized to"})
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """RoBERTa: which weights; the sizes of a network from scratch (otherwise those of the base)."""
+    """The text encoder: which weights; the sizes of one from scratch (otherwise the base's)."""
 
     base: str | None = field(
         default=None,
         metadata={
-            "help": "RoBERTa weights: hub id (FacebookAI/roberta-base) or folder, "
+            "help": "weights: hub id (FacebookAI/roberta-base, sentence-transformers/"
+            "all-MiniLM-L6-v2) or folder, "
             "which also decides the sizes; null trains from scratch"
         },
+    )
+    architecture: str = field(
+        default="roberta", metadata={"help": "transformers' name of it: roberta or bert"}
     )
     vocab_size: int = 50265
     hidden_size: int = 768
@@ -80,10 +100,6 @@ class AdapterConfig:
     difference: bool = field(
         default=False,
         metadata={"help": "depth-wise convolution over time that starts as differences of frames"},
-    )
-    regroup: bool = field(
-        default=False,
-        metadata={"help": "in inference M+ frames pass the adapters again, in windows of M+ alone"},
     )
 
 
@@ -169,7 +185,10 @@ class TGLConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     freeze_bases: bool = field(
         default=True,
-        metadata={"help": "keep image encoder, prompt encoder and RoBERTa as they were loaded"},
+        metadata={
+            "help": "keep the bases as they were loaded: image encoder, prompt encoder and text "
+            "encoder; around a timm trunk, the trunk and the text encoder"
+        },
     )
     window: int = 8
     block: int = 64
@@ -201,6 +220,8 @@ class TGLConfig:
                 f"vision.image_size is {side}; it must be a multiple of 32, the "
                 "stride of the trunk's last stage"
             )
+        if self.vision.prior and self.vision.trunk is None:
+            raise InputError("vision.prior needs a classifier: set vision.trunk to timm/NAME")
         if self.memory.bank not in ("relevant", "all"):
             raise InputError(f"memory.bank is {self.memory.bank!r}; use 'relevant' or 'all'")
         if not 0 <= self.memory.anchor <= 1:
@@ -275,6 +296,7 @@ def from_dict(cls: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected a mapping, found {type(values).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}
+    values = {k: v for k, v in values.items() if v or k not in RETIRED.get(where, ())}
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(fields)}")

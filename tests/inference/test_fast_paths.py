@@ -134,29 +134,15 @@ def test_large_frames_take_fewer_texts_at_once(model):
     assert 1 <= single < texts_at_once(large)
 
 
-def test_regrouped_frames_pass_the_adapters_in_windows_of_their_own(model, video):
-    spans = [(3, 10), (40, 44)]
-    again = build(**{"adapter.regroup": True, "tam.smooth": 1})
-    alone = VideoSegmenter(model, tam_stride=0).segment(video, [TEXT], moments=spans)[0]
-    found = VideoSegmenter(again).segment(video, [TEXT], moments=spans)[0]
-    assert (masks(found) == masks(alone)).mean() > 0.9999
-    plain = VideoSegmenter(model).segment(video, [TEXT], moments=spans)[0]
-    assert (masks(found) != masks(plain)).any()
-    assert np.abs(found.relevance - plain.relevance).max() < 1e-6  # scores come from the first pass
-    company = VideoSegmenter(again).segment(video, ["something else", TEXT], moments=spans)[1]
-    assert (masks(company) == masks(found)).mean() > 0.9999
-
-
 def test_smoothing_is_a_mean_over_known_neighbours():
     logits = np.array([[3.0, 0.0, np.nan, 6.0, 0.0]], np.float32)
     assert np.allclose(smoothed(logits, 3), [[1.5, 1.5, np.nan, 3.0, 3.0]], equal_nan=True)
     assert np.array_equal(smoothed(logits, 1), logits, equal_nan=True)
 
 
-@pytest.mark.parametrize("regroup", [False, True])
-def test_smoothed_scores_decide_what_is_relevant(model, video, regroup):
+def test_smoothed_scores_decide_what_is_relevant(model, video):
     plain = VideoSegmenter(model).segment(video[:64], [TEXT])[0].relevance
-    soft = build(**{"adapter.regroup": regroup, "tam.smooth": 5})
+    soft = build(**{"tam.smooth": 5})
     threshold = float(np.median(plain))
     found = VideoSegmenter(soft, threshold=threshold).segment(video[:64], [TEXT])[0]
     logits = np.log(plain / (1 - plain)).reshape(2, 32)  # a block's frames are averaged, no others
@@ -167,9 +153,7 @@ def test_smoothed_scores_decide_what_is_relevant(model, video, regroup):
         inside[start : end + 1] = True
     assert (inside == (found.relevance >= threshold)).all()
     spans = found.moments  # the same M+ given: the same masks, as features are the same
-    given = VideoSegmenter(model if not regroup else soft).segment(
-        video[:64], [TEXT], moments=spans
-    )[0]
+    given = VideoSegmenter(model).segment(video[:64], [TEXT], moments=spans)[0]
     assert (masks(given) == masks(found)).mean() > 0.9999
     best = VideoSegmenter(soft).segment(video[:64], [TEXT], moments="top-k:1")[0]
     assert best.moments[0][0] == found.relevance.argmax()

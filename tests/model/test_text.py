@@ -9,15 +9,15 @@ from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig, RobertaModel
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.model.build import DEFAULT_TOKENIZER
 from tgl_e2e.model.text import (
     TextEncoder,
-    load_roberta,
+    encoder_sizes,
+    load_encoder,
     load_tokenizer,
-    roberta_sizes,
     train_tokenizer,
     verb_spans,
 )
-from tgl_e2e.model.tgl import DEFAULT_TOKENIZER
 
 TEXTS = ["the dog that jumps over the fence and runs away", "cat", "a bird flying to the left"]
 
@@ -233,7 +233,7 @@ def folder(tmp_path):
 
 
 def test_folder_is_loaded_exactly_and_in_float32(folder):
-    roberta = load_roberta(str(folder))
+    roberta = load_encoder(str(folder))
     written = load_file(folder / "model.safetensors")
     loaded = roberta.state_dict()
     assert set(written) - set(loaded) == {"pooler.dense.weight", "pooler.dense.bias"}
@@ -242,7 +242,8 @@ def test_folder_is_loaded_exactly_and_in_float32(folder):
     }
     for name, value in loaded.items():
         assert torch.equal(value, written[name].float()), name
-    assert roberta_sizes(roberta) == {
+    assert encoder_sizes(roberta) == {
+        "architecture": "roberta",
         "vocab_size": 800,
         "hidden_size": 32,
         "num_layers": 3,
@@ -253,7 +254,7 @@ def test_folder_is_loaded_exactly_and_in_float32(folder):
 
 
 def test_loaded_weights_compute_what_roberta_computes(folder):
-    roberta = load_roberta(str(folder)).eval()
+    roberta = load_encoder(str(folder)).eval()
     encoder = TextEncoder(roberta, load_tokenizer(DEFAULT_TOKENIZER), 38)
     tokens = encoder.tokenize(TEXTS)
     with torch.no_grad():
@@ -272,7 +273,7 @@ def test_missing_tensor_is_not_replaced_by_a_random_one(folder):
     del state["encoder.layer.1.output.dense.weight"]
     save_file(state, path, metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"encoder\.layer\.1\.output\.dense\.weight") as error:
-        load_roberta(str(folder))
+        load_encoder(str(folder))
     assert "\n" not in str(error.value)
 
 
@@ -283,12 +284,12 @@ def test_wrong_shape_damage_and_missing_config_are_refused(folder):
     state["encoder.layer.1.output.dense.weight"] = torch.zeros(3, 3)
     save_file(state, path, metadata={"format": "pt"})
     with pytest.raises(InputError, match="could not be loaded") as error:
-        load_roberta(str(folder))
+        load_encoder(str(folder))
     assert "\n" not in str(error.value)
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="copy it again") as error:
-        load_roberta(str(folder))
+        load_encoder(str(folder))
     assert "\n" not in str(error.value)
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"no config\.json"):
-        load_roberta(str(folder))
+        load_encoder(str(folder))

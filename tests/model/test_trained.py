@@ -65,18 +65,18 @@ def test_bases_of_the_paper_are_frozen(hiera):
         frozen = name.startswith(
             ("vision.sam.image_encoder.", "vision.sam.sam_prompt_encoder.", "text.")
         )
-        assert is_base(name) == frozen, name
+        assert is_base(name, hiera.config) == frozen, name
         if frozen:
-            assert not any(is_trained(name, stage, True) for stage in STAGES)
+            assert not any(is_trained(name, stage, hiera.config) for stage in STAGES)
     # names are matched at dots
-    assert not is_base("vision.sam.image_encoder_extra.weight") and not is_base("text")
+    for name in ("vision.sam.image_encoder_extra.weight", "text"):
+        assert not is_base(name, hiera.config)
 
 
 def test_stages(tiny):
     def chosen(stage, freeze_bases):
-        return {
-            name for name, _ in tiny.named_parameters() if is_trained(name, stage, freeze_bases)
-        }
+        config = tiny.config.with_values(freeze_bases=freeze_bases)
+        return {name for name, _ in tiny.named_parameters() if is_trained(name, stage, config)}
 
     for freeze_bases in (True, False):
         assert chosen("image", freeze_bases) < chosen("align", freeze_bases)
@@ -88,14 +88,14 @@ def test_stages(tiny):
     assert chosen("dense", True) == set()
     assert chosen("dense", False) < chosen("image", False)
     with pytest.raises(AssertionError):
-        is_trained("tam.head.weight", "text", True)
+        is_trained("tam.head.weight", "text", tiny.config)
 
 
 def test_set_stage_marks_parameters(tiny):
     for stage in STAGES:
         with trained_stage(tiny, stage):
             for name, parameter in tiny.named_parameters():
-                assert parameter.requires_grad == is_trained(name, stage, False), name
+                assert parameter.requires_grad == is_trained(name, stage, tiny.config), name
 
 
 def test_frozen_bases_stay_in_eval_mode(hiera, tiny):
@@ -103,7 +103,7 @@ def test_frozen_bases_stay_in_eval_mode(hiera, tiny):
         assert hiera.training and hiera.adapters.training
         assert hiera.vision.sam.memory_attention.training
         for name, module in hiera.named_modules():
-            assert module.training != is_base(name), name
+            assert module.training != is_base(name, hiera.config), name
         TrainingModule(hiera, "video", TrainConfig()).train()  # also from outside
         assert not hiera.text.roberta.training and hiera.tam.training
     config = TGLConfig.from_preset("tiny").with_values(freeze_bases=True)
@@ -176,7 +176,7 @@ def check_gradients(model: TGL, stage: str) -> None:
     silent, stray = [], []
     for name, parameter in model.named_parameters():
         gradient = parameter.grad
-        if is_trained(name, stage, model.config.freeze_bases):
+        if is_trained(name, stage, model.config):
             if gradient is None or not gradient.isfinite().all() or not gradient.any():
                 silent.append(name)
         elif gradient is not None:
@@ -240,7 +240,9 @@ def test_trained_set_is_all_that_takes_part(tiny, tiny_frames, presence_of_both_
         tiny.requires_grad_(True)
         module(batch)[0]["loss"].backward()
         moved = {name for name, p in tiny.named_parameters() if p.grad is not None and p.grad.any()}
-        expected = {name for name, _ in tiny.named_parameters() if is_trained(name, stage, False)}
+        expected = {
+            name for name, _ in tiny.named_parameters() if is_trained(name, stage, tiny.config)
+        }
         assert moved == expected
 
 

@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 from networks import difference, drawn_up_projections, set_presence
 
+from tgl_e2e.config import VisionConfig
 from tgl_e2e.errors import InputError
-from tgl_e2e.model.vision import FrameFeatures, MaskPrediction, Vision, build_sam, load_sam_weights
+from tgl_e2e.model.build import build_sam, load_sam_weights
+from tgl_e2e.model.vision import FrameFeatures, MaskPrediction, Vision
 
 TEXT = "the dog that jumps over the fence"
 
@@ -212,7 +214,7 @@ def one_line(error) -> str:
 
 def test_unknown_architecture_is_named():
     with pytest.raises(InputError) as error:
-        build_sam("sam2.1_hiera_xxl", {}, 128)
+        build_sam(VisionConfig(architecture="sam2.1_hiera_xxl", image_size=128))
     assert "sam2.1_hiera_xxl" in one_line(error)
 
 
@@ -230,7 +232,7 @@ def test_unknown_architecture_is_named():
 def test_overrides_are_values_of_the_yaml_and_call_nothing(overrides, named):
     """config.json comes with a checkpoint from anywhere: it must not choose what is called."""
     with pytest.raises(InputError) as error:
-        build_sam("sam2.1_hiera_t", overrides, 128)
+        build_sam(VisionConfig(architecture="sam2.1_hiera_t", overrides=overrides, image_size=128))
     assert named in one_line(error)
 
 
@@ -246,7 +248,7 @@ def test_official_file_is_loaded_exactly(tiny, tmp_path):
     sam = tiny.vision.sam
     path = tmp_path / "sam2.1_tiny.pt"
     torch.save({"model": sam.state_dict()}, path)
-    other = build_sam("sam2.1_hiera_t", tiny.config.vision.overrides, 128)
+    other = build_sam(tiny.config.vision)
     assert not torch.equal(other.no_mem_embed, sam.no_mem_embed)
     load_sam_weights(other, str(path))
     for name, value in sam.state_dict().items():

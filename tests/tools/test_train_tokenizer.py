@@ -2,8 +2,8 @@ import subprocess
 import sys
 
 from tgl_e2e.data.synthetic import make_scene
+from tgl_e2e.model.build import DEFAULT_TOKENIZER
 from tgl_e2e.model.text import load_tokenizer, train_tokenizer
-from tgl_e2e.model.tgl import DEFAULT_TOKENIZER
 
 
 def test_the_shipped_tokenizer_reads_the_sentences_word_by_word():

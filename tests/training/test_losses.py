@@ -12,29 +12,35 @@ SURE = 40.0  # a logit whose sigmoid is 1 in float32
 
 
 def test_dice_by_hand():
-    target = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
-    logits = torch.tensor([[[SURE, -SURE], [SURE, -SURE]]])  # one of two hit, one false
-    assert dice_loss(logits, target).mean().item() == pytest.approx(1 - (2 * 1 + 1) / (2 + 2 + 1))
+    target = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    logits = torch.tensor([[[[SURE, -SURE], [SURE, -SURE]]]])  # one of two hit, one false
+    assert dice_loss(logits, target).item() == pytest.approx(1 - (2 * 1 + 1) / (2 + 2 + 1))
     assert dice_loss((target * 2 - 1) * SURE, target).item() == pytest.approx(0, abs=1e-6)
-    half = torch.zeros(1, 2, 2)  # probability 0.5 everywhere
+    half = torch.zeros(1, 1, 2, 2)  # probability 0.5 everywhere
     assert dice_loss(half, target).item() == pytest.approx(1 - (2 * 1 + 1) / (2 + 2 + 1))
 
 
 def test_dice_of_nothing_predicted_and_nothing_there_is_zero():
-    empty = torch.zeros(1, 8, 8)
+    empty = torch.zeros(1, 2, 8, 8)
     assert dice_loss(empty - SURE, empty).item() == pytest.approx(0, abs=1e-6)
     full = dice_loss(empty + SURE, empty).item()
-    assert full == pytest.approx(1 - 1 / 65)
+    assert full == pytest.approx(1 - 1 / 129)
 
 
-def test_dice_counts_each_frame_alike():
-    """Frames, not pixels: a small object weighs as much as a large one."""
-    target = torch.zeros(2, 8, 8)
-    target[0, 0, 0] = 1
-    target[1] = 1
-    logits = (target * 2 - 1) * SURE
-    logits[0] = -SURE
-    assert dice_loss(logits, target).mean().item() == pytest.approx((1 - 1 / 2) / 2, abs=1e-6)
+def test_dice_is_over_the_pixels_of_a_clip():
+    """A false positive costs as much in a frame without target as in one with it (Eq. 7)."""
+    target = torch.zeros(1, 2, 8, 8)
+    target[0, 0, 2:6, 2:6] = 1
+    logits = ((target * 2 - 1) * 4).requires_grad_()
+    with torch.no_grad():
+        logits[0, :, 0, 0] = 2.0
+    dice_loss(logits, target).sum().backward()
+    with_target, without = logits.grad[0, :, 0, 0].tolist()
+    assert without == pytest.approx(with_target) and without > 1e-4
+    weight = torch.tensor([[1.0, 0.0]])  # the second frame does not count
+    logits.grad = None
+    dice_loss(logits, target, weight).sum().backward()
+    assert logits.grad[0, 1].abs().max() == 0
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 0.0), (0.9, 3.0)])
@@ -82,7 +88,10 @@ def test_terms_and_their_weighted_sum(batch):
         batch["masks"].view(6, 1, 4, 4), size=(16, 16), mode="bilinear", align_corners=False
     )[:, 0]
     truth = batch["target"].view(6, 16, 16).float()
-    assert losses["dice"].item() == pytest.approx(dice_loss(resized, truth).mean().item())
+    clips = dice_loss(resized.view(2, 3, 16, 16), truth.view(2, 3, 16, 16))
+    assert losses["dice"].item() == pytest.approx(clips.mean().item())
+    frames = dice_loss(resized[:, None], truth[:, None]).mean().item()
+    assert tgl_loss(**batch, dice_per_frame=True)["dice"].item() == pytest.approx(frames)
     assert losses["focal"].item() == pytest.approx(focal_loss(resized, truth).mean().item())
     # present: in all three frames of the first clip, in none of the second
     sign = torch.tensor([[1.0], [-1.0]])

@@ -48,7 +48,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="N",
         help="relevance from every N-th frame (default: 1); 0: none, with given moments",
     )
-    add("--compile", action="store_true", help="torch.compile ours; compiling is not timed")
     add("--dtype", default="float32", choices=DTYPES, help="default: float32")
     add("--official-dtype", choices=DTYPES, help="of SAM2's predictor, where another")
     add("--image-size", type=int, metavar="S", help="default: 1024, and 128 for tiny")
@@ -169,7 +168,6 @@ def _description(args: argparse.Namespace, threads: int) -> str:
         for on, text in (
             (args.pool > 1, ", memory pooled"),
             (args.tam_stride > 1, f", TAM at stride {args.tam_stride}"),
-            (args.compile, ", compiled"),
         )
         if on
     )

@@ -103,7 +103,7 @@ class Ours:
         # The presence head of random weights would gate all masks, or none.
         head = self.model.vision.sam.sam_mask_decoder.pred_obj_score_head
         torch.nn.init.constant_(head.layers[-1].bias, 5.0)
-        self.segmenter = _SetMoments(self.model, tam_stride=args.tam_stride, compile=args.compile)
+        self.segmenter = _SetMoments(self.model, tam_stride=args.tam_stride)
 
     def run(
         self, source: VideoSource | None = None, texts: int | None = None, end: int | None = None
@@ -127,7 +127,7 @@ class Ours:
         return [(start, min(start + length, count) - 1) for start in range(0, count, period)]
 
     def warm_up(self) -> None:
-        self.run(end=None if self.args.compile else WARM_UP_FRAMES)  # compiles for every shape
+        self.run(end=WARM_UP_FRAMES)
 
     def stages(self, source: VideoSource) -> dict[str, float]:
         """Seconds per frame by stage, from one more run."""

@@ -149,9 +149,13 @@ def sample_evenly(
         firsts = firsts[(firsts >= 0) & (firsts + steps[-1] < relevant.size)]
         clips.append(firsts[:, None] + steps)
     if guided:
+        half = (
+            num_frames + 1
+        ) // 2  # from M+; of the others each may be, as often as chance has it
+        wanted = half + rng.binomial(num_frames - half, relevant.mean())
         counts = [relevant[clip].sum(axis=1) for clip in clips]
-        amiss = [np.abs(count - (num_frames + 1) // 2) for count in counts]
-        allowed = max(1, min(off.min() for off in amiss if off.size))
+        amiss = [np.abs(count - wanted) for count in counts]
+        allowed = min(off.min() for off in amiss if off.size)
         clips = [clip[off <= allowed] for clip, off in zip(clips, amiss, strict=True)]
         clips = [clip for clip in clips if len(clip)]
     fitting = clips[rng.integers(len(clips))]

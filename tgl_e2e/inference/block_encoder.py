@@ -66,7 +66,6 @@ class BlockEncoder:
         self.tam_stride = tam_stride
         self.batch_frames = batch_frames
         self.mfe = model.config.memory.mfe
-        self.regroup = model.config.adapter.regroup
         self.smooth = model.config.tam.smooth
         self.device = tokens.ids.device
 
@@ -80,9 +79,8 @@ class BlockEncoder:
         encoded = Encoded(np.zeros((texts, len(block)), np.float32))
         if self.tam_stride:
             # Smoothed scores are known after the last window: until then all features are kept.
-            # Where M+ frames pass the adapters again, the first pass leaves nothing but scores.
             keep = every_frame if self.smooth > 1 else choose
-            scores = self._score(block, None if self.regroup else keep, encoded)
+            scores = self._score(block, keep, encoded)
             encoded.relevance = scores[:, block.first :]
         relevant = choose(block, encoded.relevance)
         if not self.tam_stride:

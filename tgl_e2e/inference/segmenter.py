@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +14,6 @@ from tgl_e2e.inference.block_encoder import Chooser
 from tgl_e2e.inference.block_reader import Block, Progress
 from tgl_e2e.inference.prefetch import behind
 from tgl_e2e.inference.video_pass import BlockResult, EarlierResult, VideoPass
-from tgl_e2e.model.compiled import compile_vision
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.model.vision import ABSENT_LOGIT
 from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
@@ -41,9 +39,6 @@ class VideoSegmenter:
             frames cost one pass of the trunk. 0, only with ``all`` or given intervals: no scores
             at all, and a frame's relevance is whether it is M+.
         progress: called with (frames done, frames in all or None, stage).
-        compile: torch.compile trunk and memory attention, which takes a minute at the first
-            frames. Meant for GPUs: on a CPU it gains nothing. With a warning, and without effect,
-            where there is no compiler for it.
         keep_logits: also hand out the mask logits, 2 bytes for each of (S/4)^2 places a frame.
     """
 
@@ -56,7 +51,6 @@ class VideoSegmenter:
         max_texts: int | None = None,
         tam_stride: int = 1,
         progress: Progress | None = None,
-        compile: bool = False,
         keep_logits: bool = False,
     ) -> None:
         if not 0 <= threshold <= 1:
@@ -69,12 +63,6 @@ class VideoSegmenter:
                 f"{model.config.block} (one of a block), or 0 for no scores"
             )
         self.model = model.eval()  # dropout has no place here
-        if compile and (
-            missing := compile_vision(model.vision, model.config.window, model.vision.mean.device)
-        ):
-            warnings.warn(
-                f"compile: not to be had here ({missing}); the network runs as it is", stacklevel=2
-            )
         self.threshold = threshold
         self.always_target = always_target
         self.batch_frames = batch_frames

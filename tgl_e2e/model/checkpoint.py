@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from tgl_e2e.config import CONFIG_NAME, TGLConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.trained import is_base
 
-if TYPE_CHECKING:
-    from tgl_e2e.model.tgl import TGL
-
 WEIGHTS_NAME = "model.safetensors"
+BASES_NAME = "bases-{}.safetensors"  # the frozen bases by part, which no training changes
 FORMAT = "tgl_e2e-1"
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def _leaves_bases_out(config: TGLConfig) -> bool:
@@ -27,7 +27,7 @@ def _leaves_bases_out(config: TGLConfig) -> bool:
 
 
 def save_checkpoint(
-    model: TGL,
+    model: nn.Module,
     folder: str | Path,
     include_frozen: bool | None,
     dtype: torch.dtype | None,
@@ -47,25 +47,47 @@ def save_checkpoint(
             "include_frozen=False would lose the bases: freeze_bases, vision.base and "
             "text.base do not say where to load them from again"
         )
+    config = model.config
     state = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
         for name, value in (state or model.state_dict()).items()
-        if include_frozen or not is_base(name)
     }
+    bases = {name: state.pop(name) for name in list(state) if is_base(name, config)}
+    if include_frozen and not config.freeze_bases:
+        state |= bases
+    elif include_frozen:
+        for part in sorted({name.partition(".")[0] for name in bases}):
+            own = {name: value for name, value in bases.items() if name.startswith(f"{part}.")}
+            _write(own, folder / BASES_NAME.format(part), {"format": FORMAT})
+        config = _without_local_bases(config)
     metadata = {"format": FORMAT, "includes_bases": str(include_frozen).lower()}
-    partial = folder / (WEIGHTS_NAME + ".partial")
-    save_file(state, str(partial), metadata=metadata)
-    partial.chmod(0o644)  # safetensors writes for the owner alone
-    os.replace(partial, folder / WEIGHTS_NAME)
+    _write(state, folder / WEIGHTS_NAME, metadata)
     model.text.save_tokenizer(folder)
     partial = folder / (CONFIG_NAME + ".partial")
-    partial.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     os.replace(partial, folder / CONFIG_NAME)
 
 
+def _write(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    save_file(state, str(partial), metadata=metadata)
+    partial.chmod(0o644)  # safetensors writes for the owner alone
+    os.replace(partial, path)
+
+
+def _without_local_bases(config: TGLConfig) -> TGLConfig:
+    """Names of bases that are files of this machine would mean nothing on another."""
+    local = {
+        name: None
+        for name, base in (("vision.base", config.vision.base), ("text.base", config.text.base))
+        if base is not None and os.path.exists(base)
+    }
+    return config.with_values(**local)
+
+
 def load_checkpoint(
-    cls: type[TGL], folder: str | Path, device: torch.device | str, dtype: torch.dtype | None
-) -> TGL:
+    cls: type[Network], folder: str | Path, device: torch.device | str, dtype: torch.dtype | None
+) -> Network:
     """See :meth:`TGL.from_pretrained`."""
     folder = _local_folder(folder)
     config = TGLConfig.load(folder)
@@ -79,7 +101,7 @@ def load_checkpoint(
     expected = model.state_dict()
     for name, value in expected.items():
         if name not in state:
-            if not includes_bases and is_base(name):
+            if not includes_bases and is_base(name, config):
                 continue
             raise InputError(
                 f"checkpoint {folder}: tensor {name!r} is missing from {WEIGHTS_NAME};"
@@ -111,7 +133,9 @@ def _read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], bool]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = {}
+        for file in (path, *sorted(folder.glob(BASES_NAME.format("*")))):
+            state |= load_file(file)
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"checkpoint {path}: not a readable safetensors file ({error}); copy it again"

@@ -133,7 +133,7 @@ def run_block(block: nn.Module, x: Tensor) -> Tensor:
 
 def usable(*tensors: Tensor) -> bool:
     """Whether :func:`attend` can take the place of PyTorch's attention for these."""
-    return not (torch.is_grad_enabled() or torch.compiler.is_compiling()) and all(
+    return not torch.is_grad_enabled() and all(
         t.device.type == "cpu" and t.dtype in (torch.float32, torch.bfloat16) for t in tensors
     )
 
@@ -157,8 +157,6 @@ class FastProducts(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if torch.compiler.is_compiling():  # it makes its own choice of products
-            return func(*args, **kwargs)
         if func is F.linear and not kwargs:
             return linear(*args)
         if func is F.scaled_dot_product_attention and not kwargs and len(args) == 3:

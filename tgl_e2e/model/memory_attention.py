@@ -89,13 +89,9 @@ def rope_turns(rope: nn.Module, side: int, pool: int, device: torch.device) -> T
 def _rotate(x: Tensor, turns: Tensor) -> Tensor:
     """x (..., L, D), turned token by token; L a multiple of the number of turns."""
     pairs = x.float().unflatten(-1, (-1, 2)).unflatten(-3, (-1, len(turns)))
-    if torch.compiler.is_compiling():  # which has no complex numbers
-        (a, b), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
-        turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
-    else:
-        turned = torch.view_as_real(
-            torch.view_as_complex(pairs.contiguous()) * torch.view_as_complex(turns)
-        )
+    turned = torch.view_as_real(
+        torch.view_as_complex(pairs.contiguous()) * torch.view_as_complex(turns)
+    )
     return turned.flatten(-2).flatten(-3, -2).to(x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""RoBERTa as the network uses it. The only module that imports ``transformers``."""
+"""The text encoder: RoBERTa, or another of its build (BERT). All that imports ``transformers``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ import torch
 from HanTa import HanoverTagger
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor, nn
-from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    RobertaTokenizer,
+)
+from transformers.utils import logging as transformers_logging
 
 from tgl_e2e.errors import InputError
 
@@ -78,21 +86,25 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -
     tokenizer.save_model(str(folder))
 
 
-def load_tokenizer(source: str | Path) -> RobertaTokenizer:
-    """RoBERTa's tokenizer from a folder with vocab.json and merges.txt (or the tokenizer.json that
-    newer transformers write in their place), or from the hub."""
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder (RoBERTa's vocab.json and merges.txt, or a tokenizer.json as newer
+    transformers write it), or on the hub."""
     folder = Path(source)
-    if folder.is_dir() and not (folder / "tokenizer.json").is_file():
-        for name in TOKENIZER_FILES:
-            if not (folder / name).is_file():
-                raise InputError(
-                    f"tokenizer {folder}: {name} is missing; it belongs beside the "
-                    "weights (RoBERTa's byte-level BPE)"
-                )
+    if not folder.is_dir() or (folder / "tokenizer.json").is_file():
+        return _from_hub(str(source), AutoTokenizer)
+    for name in TOKENIZER_FILES:
+        if not (folder / name).is_file():
+            raise InputError(
+                f"tokenizer {folder}: {name} is missing; it belongs beside the "
+                "weights (RoBERTa's byte-level BPE), or a tokenizer.json does"
+            )
     return _from_hub(str(source), RobertaTokenizer)
 
 
 def _from_hub(source: str, cls: type, **arguments):
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # it prints a table of what it does not need
+    transformers_logging.disable_progress_bar()
     try:
         return cls.from_pretrained(source, **arguments)
     except Exception as error:  # offline, gated, not found, damaged: one remedy for all
@@ -102,21 +114,23 @@ def _from_hub(source: str, cls: type, **arguments):
             else "download that repository and set text.base to the folder"
         )
         raise InputError(
-            f"RoBERTa {source!r} could not be loaded ({type(error).__name__}); {remedy}"
+            f"text encoder {source!r} could not be loaded ({type(error).__name__}); {remedy}"
         ) from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()
 
 
-def load_roberta(base: str) -> RobertaModel:
-    """RoBERTa's weights from a folder saved by ``save_pretrained`` or from the hub."""
+def load_encoder(base: str) -> PreTrainedModel:
+    """Weights from a folder saved by ``save_pretrained`` or from the hub."""
     folder = Path(base)
     if folder.exists() and not (folder / "config.json").is_file():
         raise InputError(
-            f"RoBERTa {base}: no config.json in it; give a folder written by "
-            "RobertaModel.save_pretrained"
+            f"text encoder {base}: no config.json in it; give a folder written by save_pretrained"
         )
-    roberta, report = _from_hub(
+    encoder, report = _from_hub(
         base,
-        RobertaModel,
+        AutoModel,
         add_pooling_layer=False,
         attn_implementation="sdpa",
         dtype=torch.float32,
@@ -124,69 +138,99 @@ def load_roberta(base: str) -> RobertaModel:
     )
     if report["missing_keys"]:  # transformers would go on with random weights
         raise InputError(
-            f"RoBERTa {base}: tensor {min(report['missing_keys'])!r} is missing; the "
+            f"text encoder {base}: tensor {min(report['missing_keys'])!r} is missing; the "
             "file is damaged or belongs to another architecture"
         )
-    return roberta
+    return _checked(encoder)
 
 
-def roberta_sizes(roberta: RobertaModel) -> dict[str, int]:
-    """The values of ``TextConfig`` that given weights decide."""
-    config = roberta.config
-    return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_layers": config.num_hidden_layers,
-        "num_heads": config.num_attention_heads,
-        "intermediate_size": config.intermediate_size,
-        "max_tokens": config.max_position_embeddings - 2,
-    }
-
-
-class TextEncoder(nn.Module):
-    """RoBERTa, run a few layers at a time so that adapters can stand between them.
-
-    Args:
-        roberta: the encoder without pooler.
-        tokenizer: its tokenizer.
-        max_tokens: longest sentence in tokens, [CLS] and [SEP] included.
-    """
-
-    def __init__(self, roberta: RobertaModel, tokenizer: RobertaTokenizer, max_tokens: int) -> None:
-        super().__init__()
-        self.roberta = roberta
-        self.tokenizer = tokenizer
-        self.max_tokens = max_tokens
-        self.dim: int = roberta.config.hidden_size
-
-    @staticmethod
-    def from_scratch(
-        vocab_size: int,
-        hidden_size: int,
-        num_layers: int,
-        num_heads: int,
-        intermediate_size: int,
-        max_tokens: int,
-        dropout: float,
-    ) -> RobertaModel:
-        """A RoBERTa of random weights; defaults of RobertaConfig for the rest."""
-        config = RobertaConfig(
+def new_encoder(
+    architecture: str,
+    vocab_size: int,
+    hidden_size: int,
+    num_layers: int,
+    num_heads: int,
+    intermediate_size: int,
+    max_tokens: int,
+    dropout: float,
+) -> PreTrainedModel:
+    """An encoder of random weights; transformers' defaults for the rest."""
+    values = {"max_position_embeddings": max_tokens}
+    if architecture == "roberta":
+        values = {
+            "max_position_embeddings": max_tokens + 2,  # its positions start after padding's
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+            "pad_token_id": 1,
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+        }
+    try:
+        config = AutoConfig.for_model(
+            architecture,
             vocab_size=vocab_size,
             hidden_size=hidden_size,
             num_hidden_layers=num_layers,
             num_attention_heads=num_heads,
             intermediate_size=intermediate_size,
-            max_position_embeddings=max_tokens + 2,  # RoBERTa's positions start after padding's
-            type_vocab_size=1,
-            layer_norm_eps=1e-5,
-            pad_token_id=1,
-            bos_token_id=0,
-            eos_token_id=2,
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
+            **values,
         )
-        config._attn_implementation = "sdpa"
-        return RobertaModel(config, add_pooling_layer=False)
+    except ValueError:
+        raise InputError(
+            f"text.architecture {architecture!r} is none of transformers'; use 'roberta' or 'bert'"
+        ) from None
+    config._attn_implementation = "sdpa"
+    return _checked(AutoModel.from_config(config, add_pooling_layer=False))
+
+
+def _checked(encoder: PreTrainedModel) -> PreTrainedModel:
+    if not hasattr(encoder, "embeddings") or not hasattr(getattr(encoder, "encoder", 0), "layer"):
+        raise InputError(
+            f"text.base: {type(encoder).__name__} is not built as BERT is (embeddings, then "
+            "encoder.layer); use RoBERTa, BERT or MiniLM"
+        )
+    return encoder
+
+
+def encoder_sizes(encoder: PreTrainedModel) -> dict[str, int | str]:
+    """The values of ``TextConfig`` that given weights decide."""
+    config = encoder.config
+    positions = config.max_position_embeddings
+    return {
+        "architecture": config.model_type,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_layers": config.num_hidden_layers,
+        "num_heads": config.num_attention_heads,
+        "intermediate_size": config.intermediate_size,
+        "max_tokens": positions - 2 if config.model_type == "roberta" else positions,
+    }
+
+
+class TextEncoder(nn.Module):
+    """RoBERTa or BERT, run a few layers at a time so that adapters can stand between them.
+
+    Args:
+        encoder: without pooler. Its weights bear transformers' prefix for it (``roberta.``).
+        tokenizer: its tokenizer.
+        max_tokens: longest expression in tokens, [CLS] and [SEP] included.
+    """
+
+    def __init__(
+        self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int
+    ) -> None:
+        super().__init__()
+        self.prefix: str = encoder.base_model_prefix
+        self.add_module(self.prefix, encoder)
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.dim: int = encoder.config.hidden_size
+
+    @property
+    def encoder(self) -> PreTrainedModel:
+        return getattr(self, self.prefix)
 
     def tokenize(self, texts: list[str]) -> TextTokens:
         """Raises InputError for an empty sentence or one longer than the encoder takes."""
@@ -215,15 +259,26 @@ class TextEncoder(nn.Module):
 
     def embed(self, tokens: TextTokens) -> Tensor:
         """Token embeddings (B, L, D)."""
-        return self.roberta.embeddings(input_ids=tokens.ids)
+        return self.encoder.embeddings(input_ids=tokens.ids)
 
     def layers(self, hidden: Tensor, mask: Tensor, start: int, end: int) -> Tensor:
         """Layers start (inclusive) to end (exclusive): (B, L, D) -> (B, L, D)"""
         attention_mask = mask[:, None, None, :].expand(-1, -1, mask.shape[1], -1)  # (B, 1, L, L)
-        for layer in self.roberta.encoder.layer[start:end]:
+        for layer in self.encoder.encoder.layer[start:end]:
             hidden = layer(hidden, attention_mask)
         return hidden
 
+    def sentence_embedding(self, tokens: TextTokens) -> Tensor:
+        """Mean over the tokens after the last layer, as sentence-transformers pools: (B, D)"""
+        layers = self.encoder.config.num_hidden_layers
+        hidden = self.layers(self.embed(tokens), tokens.mask, 0, layers)
+        weight = tokens.mask[..., None].to(hidden.dtype)
+        return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+
     def save_tokenizer(self, folder: str | Path) -> None:
-        """Writes vocab.json and merges.txt beside the weights."""
-        self.tokenizer.backend_tokenizer.model.save(str(folder))
+        """Writes the tokenizer's files beside the weights: RoBERTa's vocab.json and merges.txt, or
+        tokenizer.json and tokenizer_config.json."""
+        if isinstance(self.tokenizer, RobertaTokenizer):
+            self.tokenizer.backend_tokenizer.model.save(str(folder))
+        else:
+            self.tokenizer.save_pretrained(str(folder))

@@ -10,17 +10,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from tgl_e2e.config import TGLConfig
-from tgl_e2e.errors import InputError
-from tgl_e2e.model.adapter import CrossModalAdapter
+from tgl_e2e.model.build import build_parts
 from tgl_e2e.model.checkpoint import load_checkpoint, save_checkpoint
 from tgl_e2e.model.memory import Memories
-from tgl_e2e.model.prompt import TextPrompt
-from tgl_e2e.model.tam import TemporalAlignmentModule
-from tgl_e2e.model.text import TextEncoder, TextTokens, load_roberta, load_tokenizer, roberta_sizes
+from tgl_e2e.model.text import TextTokens
 from tgl_e2e.model.trained import is_base, is_trained
-from tgl_e2e.model.vision import FrameFeatures, MaskPrediction, Vision, build_sam, load_sam_weights
-
-DEFAULT_TOKENIZER = Path(__file__).parent.parent / "presets" / "tokenizer"
+from tgl_e2e.model.vision import FrameFeatures, MaskPrediction
 
 
 @dataclass
@@ -63,75 +58,16 @@ class TGL(nn.Module):
         self, config: TGLConfig, pretrained: bool = True, tokenizer: str | Path | None = None
     ) -> None:
         super().__init__()
-        self.config = config
-        vision, text, adapter = config.vision, config.text, config.adapter
-        sam = build_sam(vision.architecture, vision.overrides, vision.image_size)
-        if pretrained and vision.base is not None:
-            load_sam_weights(sam, vision.base)
-        memory = config.memory
-        self.vision = Vision(sam, memory.num_memories, memory.num_pointers, memory.pool)
-
-        load_text = pretrained and text.base is not None
-        tokens = load_tokenizer(tokenizer or (text.base if load_text else DEFAULT_TOKENIZER))
-        roberta = (
-            load_roberta(text.base)
-            if load_text
-            else TextEncoder.from_scratch(
-                text.vocab_size,
-                text.hidden_size,
-                text.num_layers,
-                text.num_heads,
-                text.intermediate_size,
-                text.max_tokens,
-                text.dropout,
-            )
-        )
-        if len(tokens) > roberta.config.vocab_size:
-            raise InputError(
-                f"the tokenizer has {len(tokens)} tokens, more than text.vocab_size "
-                f"{roberta.config.vocab_size}; use the tokenizer of these weights"
-            )
-        if load_text:  # config.json must fit the weights that are saved beside it
-            config = self.config = config.with_values(
-                **{f"text.{name}": size for name, size in roberta_sizes(roberta).items()}
-            )
-        self.text = TextEncoder(roberta, tokens, config.text.max_tokens)
-        if max(text.adapter_layers) != roberta.config.num_hidden_layers:
-            raise InputError(
-                f"text.adapter_layers {text.adapter_layers} must end at the last of "
-                f"the encoder's {roberta.config.num_hidden_layers} layers"
-            )
-
-        self.adapters = nn.ModuleList()
-        for stage, patch in enumerate(adapter.patch_sizes, start=1):
-            side = vision.image_size // 2 ** (stage + 2)
-            if adapter.temporal and side % patch:
-                raise InputError(
-                    f"adapter.patch_sizes: {patch} does not divide the {side} x {side}"
-                    f" map of trunk stage {stage + 1} at image_size "
-                    f"{vision.image_size}"
-                )
-            self.adapters.append(
-                CrossModalAdapter(
-                    self.vision.stage_dims[stage],
-                    self.text.dim,
-                    adapter.dim,
-                    adapter.num_heads,
-                    patch if adapter.temporal else None,
-                    adapter.difference,
-                )
-            )
-        self.prompt = TextPrompt(self.text.dim, self.vision.dim)
-        self.tam = TemporalAlignmentModule(
-            self.vision.stage_dims[3],
-            self.text.dim,
-            config.tam.dim,
-            config.tam.num_heads,
-            config.tam.num_layers,
-            config.tam.pooling,
-        )
+        parts = build_parts(config, pretrained, tokenizer)
+        self.config = parts.config
+        self.vision = parts.vision
+        self.text = parts.text
+        self.adapters = parts.adapters
+        self.prompt = parts.prompt
+        self.tam = parts.tam
+        self.prior = parts.prior
         # Only bases that came from where the config says can be left out of a checkpoint.
-        self.bases_from_config = pretrained and None not in (vision.base, text.base)
+        self.bases_from_config = pretrained and None not in (config.vision.base, config.text.base)
         self.compute_dtype = torch.float32
         self.set_stage("video")
         self.train()  # as any fresh module, but for frozen bases
@@ -146,14 +82,14 @@ class TGL(nn.Module):
     def set_stage(self, stage: str) -> None:
         """``dense``, ``image``, ``align`` or ``video``: what the stage does not train is frozen."""
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(is_trained(name, stage, self.config.freeze_bases))
+            parameter.requires_grad_(is_trained(name, stage, self.config))
 
     def train(self, mode: bool = True) -> TGL:
         """Frozen bases stay in eval mode: their dropout would only blur their features."""
         super().train(mode)
         if self.config.freeze_bases:
             for name, module in self.named_modules():
-                if is_base(name):
+                if is_base(name, self.config):
                     module.training = False
         return self
 
@@ -167,9 +103,7 @@ class TGL(nn.Module):
         return {
             "total": sum(sizes.values()),
             "trained": sum(
-                n
-                for name, n in sizes.items()
-                if is_trained(name, "video", self.config.freeze_bases)
+                n for name, n in sizes.items() if is_trained(name, "video", self.config)
             ),
             "sam2": count("vision."),
             "roberta": count("text."),
@@ -214,6 +148,8 @@ class TGL(nn.Module):
         ):
             if stage > 1:
                 visual = self.vision.trunk_stage(visual, stage)
+            if stage == 3 and self.prior is not None:
+                visual = visual + self._semantics(prefix[1], tokens, times.numel())
             text = self.text.layers(text, tokens.mask, done, layer)
             done = layer
             clip = rearrange(visual, "(b t) h w c -> b t h w c", b=batch)
@@ -226,6 +162,16 @@ class TGL(nn.Module):
             relevance=self.tam(clip, text, tokens.mask, times) if align else None,
             visual=clip,
         )
+
+    def _semantics(self, prefix: Tensor, tokens: TextTokens, count: int) -> Tensor:
+        """The semantic prior of ``count`` = B * T frames, (B * T, h, w, C); ``prefix`` may be of T
+        frames that all B expressions share."""
+        with torch.no_grad():
+            last = self.vision.trunk_stage(self.vision.trunk_stage(prefix, 2), 3)  # as in F_SAM
+            cells = self.prior.cells(self.vision.trunk, last)
+            cells = cells.repeat(count // len(cells), 1, 1, 1)
+            expressions = self.prior.expression(self.text, tokens)  # (B, D)
+        return self.prior(cells, expressions.repeat_interleave(count // len(expressions), dim=0))
 
     def segment(
         self,

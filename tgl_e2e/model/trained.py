@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from tgl_e2e.config import TGLConfig
+
 STAGES = ("dense", "image", "align", "video")
 
-# The bases of the paper: SAM2's image encoder and prompt encoder, and RoBERTa.
-_BASES = ("vision.sam.image_encoder", "vision.sam.sam_prompt_encoder", "text.roberta")
+# The bases of the paper: SAM2's image encoder and prompt encoder, and RoBERTa. Around a timm trunk
+# neither SAM2's neck nor its prompt encoder come from anywhere: they are trained.
+_BASES = ("vision.sam.image_encoder", "vision.sam.sam_prompt_encoder", "text.roberta", "text.bert")
+_TIMM_BASES = (
+    "vision.sam.image_encoder.trunk",
+    "text.roberta",
+    "text.bert",
+    "prior.class_embeddings",
+    "prior.mean_embedding",
+)
 
 # Parts of SAM2 that no output of ours reads: a single mask comes from token 0, masks and points are
 # never prompts, the IoU head chooses among masks that we do not make, and the first frame's
@@ -45,17 +55,18 @@ def _within(name: str, parts: tuple[str, ...]) -> bool:
     return any(name == part or name.startswith(part + ".") for part in parts)
 
 
-def is_base(name: str) -> bool:
-    """Whether a parameter or module belongs to the bases that the paper keeps frozen."""
-    return _within(name, _BASES)
+def is_base(name: str, config: TGLConfig) -> bool:
+    """Whether a parameter or module belongs to the bases that are loaded ready-made."""
+    return _within(name, _BASES if config.vision.trunk is None else _TIMM_BASES)
 
 
-def is_trained(name: str, stage: str, freeze_bases: bool) -> bool:
+def is_trained(name: str, stage: str, config: TGLConfig) -> bool:
     """Whether a parameter of :class:`TGL` is trained in a stage, one of STAGES."""
     assert stage in STAGES, stage
+    freeze_bases = config.freeze_bases
     if stage == "dense":
         return not freeze_bases and _within(name, _DENSE)
-    if _within(name, _UNUSED) or (freeze_bases and is_base(name)):
+    if _within(name, _UNUSED) or (freeze_bases and is_base(name, config)):
         return False
     if stage == "image":
         return not _within(name, (*_MEMORY, "tam"))

@@ -1,4 +1,4 @@
-"""SAM2 as the network uses it. The only module that imports ``sam2``.
+"""SAM2 as the network uses it; :mod:`tgl_e2e.model.build` builds it.
 
 ``SAM2Base`` holds the weights (its names are the names in our checkpoints); this wrapper calls its
 parts one by one, because its own ``track_step`` takes neither text nor a memory of our choice.
@@ -6,36 +6,23 @@ parts one by one, because its own ``track_step`` takes neither text nor a memory
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-import hydra.utils
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from hydra.errors import InstantiationException
-from omegaconf import OmegaConf
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.model import cpu
 from tgl_e2e.model.memory import Memories, gather_entries, nearest
 from tgl_e2e.model.memory_attention import MemoryTokens, attend_to_memory
+from tgl_e2e.model.trunk import HieraTrunk, TimmTrunk, Trunk
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 ABSENT_LOGIT = -1024.0  # SAM2's mask logit where it thinks that the object is absent
-HUB_FILES = {
-    "facebook/sam2.1-hiera-tiny": "sam2.1_hiera_tiny.pt",
-    "facebook/sam2.1-hiera-small": "sam2.1_hiera_small.pt",
-    "facebook/sam2.1-hiera-base-plus": "sam2.1_hiera_base_plus.pt",
-    "facebook/sam2.1-hiera-large": "sam2.1_hiera_large.pt",
-}
 
 
 @dataclass
@@ -82,123 +69,11 @@ class MaskPrediction:
         )
 
 
-def build_sam(architecture: str, overrides: dict[str, Any], image_size: int) -> nn.Module:
-    """A SAM2Base on the CPU with random weights, from one of sam2's own yaml files.
-
-    Read with OmegaConf and instantiated: sam2's builder defaults to CUDA and adds dynamic
-    multimask, which our single-mask output does not use.
-    """
-    path = resources.files("sam2") / "configs" / "sam2.1" / f"{architecture}.yaml"
-    if not path.is_file():
-        raise InputError(
-            f"vision.architecture {architecture!r} is not a SAM2.1 yaml of the sam2 "
-            "package; use for example 'sam2.1_hiera_b+'"
-        )
-    _check_overrides(overrides)
-    config = OmegaConf.load(str(path)).model
-    side = image_size // 16
-    attention = {"feat_sizes": [side, side]}
-    config = OmegaConf.merge(
-        config,
-        {
-            "image_size": image_size,
-            "memory_attention": {
-                "layer": {"self_attention": attention, "cross_attention": attention}
-            },
-        },
-        overrides,
-    )
-    try:
-        return hydra.utils.instantiate(config)
-    except InstantiationException as error:
-        lines = [line for line in str(error).splitlines() if line]
-        raise InputError(
-            f"vision.overrides do not fit {architecture!r}: {' '.join(lines)[:200]}"
-        ) from None
-
-
-def _check_overrides(value: Any) -> None:
-    """Keys such as ``_target_``, and interpolations, would let a checkpoint's config.json call any
-    function: only plain numbers, words, lists and mappings pass."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if str(key).startswith("_"):
-                raise InputError(
-                    f"vision.overrides: key {key!r} is not allowed; overrides hold "
-                    "values of the sam2 yaml only"
-                )
-            _check_overrides(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            _check_overrides(inner)
-    elif not (value is None or isinstance(value, (bool, int, float, str))) or "$" in str(value):
-        raise InputError(
-            f"vision.overrides: {value!r} is not allowed; overrides hold values of "
-            "the sam2 yaml only"
-        )
-
-
-def load_sam_weights(sam: nn.Module, base: str) -> None:
-    """Loads ``{"model": state_dict}``, SAM2's official format, from a .pt file or the hub.
-
-    Raises:
-        InputError: nothing there, no network, not that format, or other tensors than ``sam`` has.
-    """
-    path = base if os.path.exists(base) else _download(base)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise InputError(
-            f"SAM2 weights {path}: not a readable checkpoint ({reason}); use the official .pt"
-        ) from None
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        raise InputError(f"SAM2 weights {path}: no 'model' entry; use SAM2's official .pt format")
-    state = state["model"]
-    expected = sam.state_dict()
-    for name, value in expected.items():
-        if name not in state:
-            raise InputError(
-                f"SAM2 weights {path}: tensor {name!r} is missing; they belong to "
-                "another architecture than vision.architecture"
-            )
-        if state[name].shape != value.shape:
-            raise InputError(
-                f"SAM2 weights {path}: tensor {name!r} is {tuple(state[name].shape)}, "
-                f"expected {tuple(value.shape)}; set vision.architecture to match"
-            )
-    unknown = sorted(set(state) - set(expected))
-    if unknown:
-        raise InputError(
-            f"SAM2 weights {path}: unexpected tensor {unknown[0]!r}; they belong to "
-            "another architecture than vision.architecture"
-        )
-    sam.load_state_dict(state)
-
-
-def _download(base: str) -> str:
-    from huggingface_hub import hf_hub_download
-
-    if base not in HUB_FILES:
-        raise InputError(
-            f"SAM2 weights {base!r}: neither a file nor a known hub id; give the path "
-            f"of a .pt file or one of {', '.join(HUB_FILES)}"
-        )
-    try:
-        return hf_hub_download(repo_id=base, filename=HUB_FILES[base])
-    except Exception as error:  # offline, gated, not found: one remedy for all
-        raise InputError(
-            f"SAM2 weights {base!r} could not be downloaded "
-            f"({type(error).__name__}); download {HUB_FILES[base]} of {base} "
-            "and set vision.base to its path"
-        ) from None
-
-
 class Vision(nn.Module):
     """Trunk, memory and mask decoder of SAM2, as separate steps.
 
     Args:
-        sam: a SAM2Base, see :func:`build_sam`.
+        sam: a SAM2Base, see :func:`tgl_e2e.model.build.build_sam`.
         num_memories: spatial memories that a frame attends to (at most 6).
         num_pointers: object pointers that a frame attends to.
         memory_pool: side of the squares of cells over which memories are averaged before they are
@@ -224,12 +99,13 @@ class Vision(nn.Module):
         self.num_pointers = num_pointers
         self.memory_pool = memory_pool
         self.checkpointing = False
-        self.compiled_frames = 0  # where the trunk is compiled, frames at once: compile_vision
         self.attend_to_memory = attend_to_memory
         self.image_size: int = sam.image_size
         self.dim: int = sam.hidden_dim
         self.stage_dims = tuple(sam.image_encoder.trunk.channel_list[::-1])
-        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        trunk = sam.image_encoder.trunk
+        self.trunk: Trunk = trunk if isinstance(trunk, TimmTrunk) else HieraTrunk(trunk)
+        mean, std = torch.tensor(self.trunk.mean), torch.tensor(self.trunk.std)
         self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", std.view(3, 1, 1), persistent=False)
 
@@ -261,26 +137,17 @@ class Vision(nn.Module):
         Returns:
             [(N, S/4, S/4, C1), (N, S/8, S/8, C2)]
         """
-        trunk = self.sam.image_encoder.trunk
-        x = trunk.patch_embed(images)
-        x = x + trunk._get_pos_embed(x.shape[1:3])
-        first = self._run_stage(x, 0)
+        first = self._run_stage(self.trunk.embed(images), 0)
         return [first, self._run_stage(first, 1)]
 
     def trunk_stage(self, x: Tensor, stage: int) -> Tensor:
-        """Stage 2 or 3 (0-based) of the trunk: (N, H, W, C) -> (N, H/2, W/2, 2C)"""
+        """Stage 2 or 3 (0-based) of the trunk: (N, H, W, C) -> (N, H/2, W/2, C')"""
         return self._run_stage(x, stage)
 
     def _run_stage(self, x: Tensor, stage: int) -> Tensor:
-        trunk = self.sam.image_encoder.trunk
-        start = 0 if stage == 0 else trunk.stage_ends[stage - 1] + 1
-        count = len(x)
-        if self.compiled_frames:
-            x = F.pad(x, (0, 0) * 3 + (0, -count % self.compiled_frames))
-        parts = list(x.split(self.compiled_frames or count))
-        for block in trunk.blocks[start : trunk.stage_ends[stage] + 1]:
-            parts = [self._recomputed(cpu.run_block, block, part) for part in parts]
-        return torch.cat(parts)[:count] if self.compiled_frames else parts[0]
+        for block in self.trunk.blocks(stage):
+            x = self._recomputed(block, x)
+        return x
 
     def _recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
         """With ``checkpointing``, the backward pass computes activations again."""
@@ -362,7 +229,6 @@ class Vision(nn.Module):
 
     def _position(self, top: Tensor) -> Tensor:
         """SAM2's sine position embedding, (1, C, h, w)."""
-        # Kept ones have other strides than new ones, which to a compiler are other inputs.
         return self.sam.image_encoder.neck.position_encoding(top[:1]).to(top.dtype).contiguous()
 
     def _memory_tokens(

@@ -24,7 +24,7 @@ class TrainConfig:
 
     dataset: str = _value(
         "motion",
-        "motion, mevis, ref-youtube-vos, ref-davis, refcoco, "
+        "motion, scenes, coco, mevis, ref-youtube-vos, ref-davis, refcoco, "
         "refcoco+, refcocog; several joined by commas",
     )
     root: str = _value(
@@ -32,8 +32,11 @@ class TrainConfig:
         "folder of the data set; of several one for all, or one each, joined by "
         "commas; empty: motion is rendered on the fly",
     )
-    split: str = _value("train", "split to train on, of every data set")
-    valid_split: str = _value("valid_u", "split to validate on; empty: no validation")
+    shares: str = _value(
+        "", "of several datasets, shares of the clips that come from each, joined by commas"
+    )
+    split: str = _value("train", "split to train on, of every data set; or one each")
+    valid_split: str = _value("valid_u", "split to validate on, or one each; empty: no validation")
     steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
     epochs: float = _value(1.0, "passes over the expressions, where steps is 0")
     batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
@@ -94,6 +97,7 @@ class TrainConfig:
         metadata={"help": "share of scenes built so that this cue is needed; mixed: no control"},
     )
     dice_weight: float = _value(1.0, "lambda_dice")
+    dice_per_frame: bool = _value(False, "dice frame by frame, not over the pixels of a clip")
     focal_weight: float = _value(1.0, "lambda_foc")
     tam_weight: float = _value(1.0, "lambda_tam")
     presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
@@ -102,9 +106,6 @@ class TrainConfig:
         False,
         "recompute activations of trunk and memory attention in "
         "the backward pass: less memory, about a third more time",
-    )
-    compile: bool = _value(
-        False, "torch.compile the trunk's blocks, and attention to pooled memories"
     )
     tracker: str = _value("tensorboard", "any tracker of Accelerate by its name; none: files only")
     eval_every: int = _value(250, "steps between validations and sample pictures")

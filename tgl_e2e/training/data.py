@@ -5,35 +5,65 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 from torch.utils.data import Dataset
 
-from tgl_e2e.data.clips import ClipOptions
+from tgl_e2e.data.clips import Clip, ClipOptions
+from tgl_e2e.data.coco import read_coco
 from tgl_e2e.data.datasets import DATASETS, read_dataset
 from tgl_e2e.data.motion import MotionClips
+from tgl_e2e.data.pictures import PictureClips
 from tgl_e2e.data.recorded import RecordedClips
+from tgl_e2e.data.scenes import SceneClips, read_sprites
 from tgl_e2e.errors import InputError
 from tgl_e2e.training.config import TrainConfig
 
 LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 1000
+ENDLESS = ("motion", "coco", "scenes")  # rendered or drawn as they are asked for
+
+
+class MixedClips(Dataset):
+    """Several sources by shares; sample ``index`` is a pure function of it and the seed."""
+
+    def __init__(self, sources: list[Dataset], shares: list[float], length: int, seed: int) -> None:
+        self.sources = sources
+        self.shares = np.array(shares) / sum(shares)
+        self.length = length
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Clip:
+        rng = np.random.default_rng([self.seed, 2, index])
+        clip = self.sources[rng.choice(len(self.sources), p=self.shares)][index]
+        clip.labels = {}  # which not all of the sources know
+        return clip
 
 
 def training_clips(config: TrainConfig, options: ClipOptions) -> tuple[Dataset, int]:
     """The clips of a whole stage, in order, and its number of steps.
 
     Raises:
-        InputError: a data set that is unknown or not there, or no way to tell how many steps.
+        InputError: a dataset that is unknown or not there, or no way to tell how many steps.
     """
     if config.dataset == "motion" and not config.root:
         if config.steps < 1:
             raise InputError("steps is 0, and motion has no end: give steps=N")
         return MotionClips(options, config.steps * config.batch_size, config.seed), config.steps
-    clips = _recorded(config, config.split, options, 0, config.seed)
     if config.dense_weight > 0:
         raise InputError(
             "dense_weight needs the labels that only dataset=motion has, rendered on "
             "the fly; set dense_weight=0"
         )
+    names = _listed(config.dataset)
+    if config.shares or set(names) & set(ENDLESS[1:]):
+        if config.steps < 1:
+            raise InputError("steps is 0, and a mixture has no end: give steps=N")
+        length = config.steps * config.batch_size
+        return _mixed(config, _listed(config.split), options, length, config.seed), config.steps
+    clips = _recorded(config, config.split, options, 0, config.seed)
     steps = config.steps or max(1, round(config.epochs * clips.num_expressions / config.batch_size))
     clips.length = steps * config.batch_size
     return clips, steps
@@ -56,9 +86,54 @@ def validation_clips(config: TrainConfig, options: ClipOptions) -> Dataset | Non
     if config.dataset == "motion" and not config.root:
         return MotionClips(plain, config.eval_clips, VALIDATION_SEED, config.valid_split)
     try:
+        names = _listed(config.dataset)
+        if config.shares or set(names) & set(ENDLESS[1:]):
+            splits = _listed(config.valid_split)
+            return _mixed(config, splits, plain, config.eval_clips, VALIDATION_SEED)
         return _recorded(config, config.valid_split, plain, config.eval_clips, VALIDATION_SEED)
     except InputError as error:
         raise InputError(f"{error} (to validate on; valid_split= leaves validation out)") from None
+
+
+def _mixed(
+    config: TrainConfig, splits: list[str], options: ClipOptions, length: int, seed: int
+) -> MixedClips:
+    """splits: one for all datasets or one each; where it is empty, a dataset takes no part."""
+    names, roots = _listed(config.dataset), _listed(config.root)
+    shares = [float(share) for share in _listed(config.shares)] or [1.0] * len(names)
+    splits = splits * len(names) if len(splits) == 1 else splits
+    if not len(names) == len(roots) == len(shares) == len(splits):
+        raise InputError(
+            f"dataset={config.dataset} root={config.root} shares={config.shares}: give as many "
+            "folders and shares as datasets, joined by commas (of scenes and motion too)"
+        )
+    if min(shares) < 0 or sum(shares) <= 0:
+        raise InputError(f"shares={config.shares}: give numbers from 0, one above it")
+    sources, kept = [], []
+    for name, root, share, split in zip(names, roots, shares, splits, strict=True):
+        if not split or not share:
+            continue
+        sources.append(_source(name, root, split, options, length, seed))
+        kept.append(share)
+    if not sources:
+        raise InputError(f"dataset={config.dataset}: no split of any is asked for")
+    return MixedClips(sources, kept, length, seed)
+
+
+def _source(
+    name: str, root: str, split: str, options: ClipOptions, length: int, seed: int
+) -> Dataset:
+    if name == "coco":
+        return PictureClips(read_coco(root, split), options, length, seed)
+    if name == "scenes":
+        return SceneClips(read_sprites(root.split("+"), split), options, length, seed)
+    if name == "motion" and not root:
+        return MotionClips(options, length, seed, split)
+    return RecordedClips([read_dataset(name, Path(root), split)], options, length, seed)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text else []
 
 
 def _recorded(

@@ -7,14 +7,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - Dice of each frame. logits and target (N, H, W) -> (N,)
+def dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """1 - Dice over all pixels of a clip (Eq. 7). logits and target (N, T, H, W) -> (N,)
 
-    Smoothed by one pixel, so that an empty prediction of an empty target costs nothing.
+    Over the clip and not frame by frame: in a frame without target a false positive would have
+    hardly any gradient. Smoothed by one pixel, so that an empty prediction of an empty target
+    costs nothing.
+
+    Args:
+        weight: (N, T), 0 for frames that do not count.
     """
-    probability, target = logits.sigmoid().flatten(1), target.flatten(1)
-    overlap = 2 * (probability * target).sum(dim=1) + 1
-    return 1 - overlap / (probability.sum(dim=1) + target.sum(dim=1) + 1)
+    probability, target = logits.sigmoid().flatten(2), target.flatten(2)  # (N, T, H W)
+    if weight is None:
+        weight = torch.ones_like(probability[..., 0])
+
+    def total(values: Tensor) -> Tensor:
+        return (values.sum(dim=2) * weight).sum(dim=1)
+
+    overlap = 2 * total(probability * target) + 1
+    return 1 - overlap / (total(probability) + total(target) + 1)
 
 
 def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -41,11 +52,13 @@ def tgl_loss(
     focal: float = 1.0,
     tam: float = 1.0,
     present: float = 0.0,
+    dice_per_frame: bool = False,
 ) -> dict[str, Tensor]:
     """L = dice * L_dice + focal * L_focal + tam * BCE(s_t, t in M+) + present * BCE(presence).
 
-    Every term is a mean over clips of a mean over the clip's frames, so that the loss of a batch is
-    that of its parts, however it is divided among processes and accumulation.
+    Every term is a mean over clips (dice: over the pixels of a clip; others: of the mean over its
+    frames), so that the loss of a batch is that of its parts, however it is divided among processes
+    and accumulation.
 
     Args:
         masks: (B, T, h, w) logits, resized here to the target's size.
@@ -56,6 +69,7 @@ def tgl_loss(
         relevant: (B, T) bool, M+.
         supervised: (B, T) bool, the frames whose masks were predicted, some in each clip; None:
             all.
+        dice_per_frame: dice of each frame, and their mean.
 
     Returns:
         Each term unweighted, and their weighted sum as ``loss``. All () float32.
@@ -74,8 +88,13 @@ def tgl_loss(
         mode="bilinear",
         align_corners=False,
     )[:, 0]
+    if dice_per_frame:
+        overlap = mean(dice_loss(logits[:, None], truth[:, None]))
+    else:
+        clips = (len(supervised), -1, *truth.shape[1:])
+        overlap = dice_loss(logits.view(clips), truth.view(clips), supervised.float()).mean()
     terms = {
-        "dice": mean(dice_loss(logits, truth)),
+        "dice": overlap,
         "focal": mean(focal_loss(logits, truth)),
         "present": mean(
             F.binary_cross_entropy_with_logits(

@@ -149,9 +149,8 @@ class TrainingModule(nn.Module):
             Scalar losses (``loss`` is what is minimised), and the network's output (None in the
             dense stage).
         """
-        # The compiler would have to see through the mode, and what is recomputed in the backward
-        # pass is recomputed outside of it.
-        plain = self.config.compile or self.config.checkpointing or batch.frames.is_cuda
+        # What is recomputed in the backward pass is recomputed outside of the mode.
+        plain = self.config.checkpointing or batch.frames.is_cuda
         with nullcontext() if plain else FastProducts():
             return self._run(batch)
 
@@ -200,13 +199,14 @@ class TrainingModule(nn.Module):
         output = TGLOutput(masks, presence, adapted.relevance, adapted)
         return self._with_dense(losses, adapted, batch), output
 
-    def _weights(self) -> dict[str, float]:
+    def _weights(self) -> dict[str, float | bool]:
         config = self.config
         return {
             "dice": config.dice_weight,
             "focal": config.focal_weight,
             "tam": config.tam_weight,
             "present": config.presence_weight,
+            "dice_per_frame": config.dice_per_frame,
         }
 
     def _with_dense(

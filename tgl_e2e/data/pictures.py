@@ -1,0 +1,209 @@
+"""Training clips from photographs with outlined instances: one crop, or a moving camera's.
+
+The expression is drawn after the crop, so that "the left dog" is the left one of what is seen.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageFilter
+from torch.utils.data import Dataset
+
+from tgl_e2e.data.augment import STRENGTH, change_colours, colour_matrix
+from tgl_e2e.data.clips import Clip, ClipOptions
+from tgl_e2e.data.coco import CocoImage, CocoSet
+from tgl_e2e.data.picture_expressions import Said, Seen, colour_of, draw_expression
+
+TRIES = 8  # of crops and expressions before another image is taken
+LEAST_SIDE = 0.45  # of the image that a crop keeps
+DRIFT = 0.25  # of a crop's side, how far the camera moves in a clip at most
+
+
+class PictureClips(Dataset):
+    """An endless set: sample ``index`` is a pure function of it and the seed."""
+
+    def __init__(self, images: CocoSet, options: ClipOptions, length: int, seed: int) -> None:
+        self.images = images
+        self.options = options
+        self.length = length
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Clip:
+        rng = np.random.default_rng([self.seed, 1, index])
+        while True:
+            image = self.images.images[rng.integers(len(self.images.images))]
+            present = {instance.noun for instance in image.instances}
+            absent = [noun for noun in self.images.nouns if noun not in present]
+            picture, ids = image.open(), image.ids()
+            if ids.shape != (picture.height, picture.width):
+                ids = np.asarray(Image.fromarray(ids).resize(picture.size, Image.NEAREST))
+            for _ in range(TRIES):
+                clip = self._clip(image, picture, ids, absent, rng)
+                if clip is not None:
+                    return clip
+
+    def _clip(
+        self,
+        image: CocoImage,
+        picture: Image.Image,
+        ids: np.ndarray,
+        absent: list[str],
+        rng: np.random.Generator,
+    ) -> Clip | None:
+        options = self.options
+        boxes = camera_path(picture.size, options.num_frames, rng)
+        flip = rng.random() < options.flip
+        labels = np.stack([_cropped(ids, box, options.size, flip) for box in boxes])
+        middle = len(boxes) // 2
+        pixels = np.asarray(picture.crop(boxes[middle]).resize((options.size,) * 2, Image.BILINEAR))
+        pixels = pixels[:, ::-1] if flip else pixels
+        seen = seen_in(image, labels[middle], ids, boxes[middle], pixels)
+        said = draw_expression(seen, absent, options.no_target_share, rng)
+        if said is None:
+            return None
+        frames = _filmed(picture, boxes, flip, options, rng)
+        return _finished(image, said, labels, frames, options, rng)
+
+
+def _finished(
+    image: CocoImage,
+    said: Said,
+    labels: np.ndarray,
+    frames: torch.Tensor,
+    options: ClipOptions,
+    rng: np.random.Generator,
+) -> Clip:
+    target = np.isin(labels, said.numbers) if said.numbers else np.zeros(labels.shape, bool)
+    count = options.num_frames
+    step = int(rng.integers(1, max(2, options.block // count + 1)))
+    return Clip(
+        name=f"{image.path.name}: {said.text}",
+        frames=frames,
+        text=said.text,
+        positions=torch.arange(count) * step,
+        relevant=torch.from_numpy(target.any(axis=(1, 2))),
+        target=torch.from_numpy(target),
+        remember=bool(rng.random() < options.remember_target),
+        cue="coco",
+    )
+
+
+def camera_path(
+    size: tuple[int, int], count: int, rng: np.random.Generator
+) -> list[tuple[int, int, int, int]]:
+    """Boxes (left, top, right, bottom) of a camera over an image of ``size`` (W, H): one crop, or
+    pan and zoom with a little shake."""
+    width, height = size
+    share = rng.uniform(LEAST_SIDE, 1)
+    aspect = np.exp(rng.uniform(-0.25, 0.25))
+    kept = np.clip([share * aspect, share / aspect], LEAST_SIDE, 1.0)  # of width and height
+    start = rng.uniform(0, 1 - kept)
+    times = np.linspace(0, 1, count) if count > 1 else np.zeros(1)
+    move = rng.uniform(-DRIFT, DRIFT, 2) * kept
+    zoom = 1 + times * (rng.uniform(-0.2, 0.2) if count > 1 else 0)
+    shake = rng.normal(0, 0.004, (count, 2)) if count > 1 else np.zeros((1, 2))
+    boxes = []
+    for t, factor, jolt in zip(times, zoom, shake, strict=True):
+        side = np.clip(kept * factor, 0.2, 1.0)
+        corner = np.clip(start + t * move + (kept - side) / 2 + jolt, 0, 1 - side)
+        left, top = (corner * (width, height)).round().astype(int)
+        right, bottom = ((corner + side) * (width, height)).round().astype(int)
+        boxes.append((int(left), int(top), int(max(right, left + 2)), int(max(bottom, top + 2))))
+    return boxes
+
+
+def seen_in(
+    image: CocoImage,
+    labels: np.ndarray,
+    whole: np.ndarray,
+    box: tuple[int, int, int, int],
+    pixels: np.ndarray,
+) -> list[Seen]:
+    """What a crop shows of each instance.
+
+    Args:
+        labels: (S, S) numbers of instances in the crop; whole: (H, W) in the image.
+        pixels: (S, S, 3) uint8 of the crop.
+    """
+    total = np.bincount(whole.ravel(), minlength=256)
+    scale = labels.size / max(1, (box[2] - box[0]) * (box[3] - box[1]))
+    found, side = [], labels.shape[0]
+    for number in np.unique(labels):
+        if number == 0:
+            continue
+        instance = image.instances[number - 1]
+        mask = labels == number
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        inside = mask.sum() / scale
+        found.append(
+            Seen(
+                int(number),
+                instance.noun,
+                float(mask.mean()),
+                float((columns[0] + columns[-1] + 1) / 2 / side),
+                float((rows[0] + rows[-1] + 1) / 2 / side),
+                (
+                    columns[0] / side,
+                    rows[0] / side,
+                    (columns[-1] + 1) / side,
+                    (rows[-1] + 1) / side,
+                ),
+                float(1 - min(1.0, inside / max(1, total[number]))),
+                instance.crowd,
+                colour_of(pixels[mask]) if mask.mean() > 0.01 else None,
+            )
+        )
+    return found
+
+
+def _cropped(ids: np.ndarray, box: tuple[int, int, int, int], size: int, flip: bool) -> np.ndarray:
+    crop = ids[box[1] : box[3], box[0] : box[2]]
+    rows = ((np.arange(size) + 0.5) * crop.shape[0] / size).astype(int)
+    columns = ((np.arange(size) + 0.5) * crop.shape[1] / size).astype(int)
+    labels = crop[rows[:, None], columns]
+    return labels[:, ::-1] if flip else labels
+
+
+def _filmed(
+    picture: Image.Image,
+    boxes: list[tuple[int, int, int, int]],
+    flip: bool,
+    options: ClipOptions,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """(T, 3, S, S) uint8 of the crops."""
+    frames = []
+    for box in boxes:
+        crop = torch.from_numpy(np.array(picture.crop(box))).permute(2, 0, 1)[None]
+        small = F.interpolate(crop, size=(options.size,) * 2, mode="bilinear", antialias=True)[0]
+        small = small.flip(-1) if flip else small
+        frames.append(Image.fromarray(small.permute(1, 2, 0).contiguous().numpy()))
+    return film(frames, options, rng)
+
+
+def film(frames: list[Image.Image], options: ClipOptions, rng: np.random.Generator) -> torch.Tensor:
+    """Frames in other light, a little out of focus and through a codec now and then.
+
+    Returns:
+        (T, 3, S, S) uint8
+    """
+    lit, compressed, blurred = rng.random(3) < (options.photometric, options.compress_share, 0.15)
+    light = colour_matrix(*rng.uniform(1 - 1.5 * STRENGTH, 1 + 1.5 * STRENGTH, 3), 0.0)
+    radius, quality = float(rng.uniform(0.4, 1.2)), int(rng.integers(25, 80))
+    filmed = []
+    for frame in frames:
+        frame = change_colours(frame, light) if lit else frame
+        frame = frame.filter(ImageFilter.GaussianBlur(radius)) if blurred else frame
+        if compressed:
+            buffer = io.BytesIO()
+            frame.save(buffer, "JPEG", quality=quality)
+            frame = Image.open(buffer).convert("RGB")
+        filmed.append(torch.from_numpy(np.array(frame)).permute(2, 0, 1))
+    return torch.stack(filmed)

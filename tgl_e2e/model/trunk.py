@@ -1,0 +1,157 @@
+"""Image trunks: what SAM2's image encoder runs stage by stage, so that adapters stand between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Protocol
+
+import timm
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from tgl_e2e.errors import InputError
+from tgl_e2e.model import cpu
+
+STRIDES = (4, 8, 16, 32)  # of the four stages
+
+
+class Trunk(Protocol):
+    """Four stages of strides 4 to 32; maps go from one to the next as (N, H, W, C)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) normalised -> what the first stage takes"""
+
+    def blocks(self, stage: int) -> Iterable[Callable[[Tensor], Tensor]]:
+        """The steps of a stage (0-based), in order."""
+
+
+class HieraTrunk:
+    """SAM2's own Hiera. Not a module: SAM2Base holds the weights."""
+
+    mean = (0.485, 0.456, 0.406)  # ImageNet's
+    std = (0.229, 0.224, 0.225)
+
+    def __init__(self, hiera: nn.Module) -> None:
+        self.hiera = hiera
+
+    def embed(self, images: Tensor) -> Tensor:
+        x = self.hiera.patch_embed(images)
+        return x + self.hiera._get_pos_embed(x.shape[1:3])
+
+    def blocks(self, stage: int) -> list[Callable[[Tensor], Tensor]]:
+        start = 0 if stage == 0 else self.hiera.stage_ends[stage - 1] + 1
+        blocks = self.hiera.blocks[start : self.hiera.stage_ends[stage] + 1]
+        return [lambda x, block=block: cpu.run_block(block, x) for block in blocks]
+
+
+class TimmTrunk(nn.Module):
+    """Any timm backbone that is a chain of modules with maps at strides 4, 8, 16 and 32.
+
+    It stands where SAM2's image encoder has Hiera, as in EfficientTAM and EdgeTAM. BatchNorm uses
+    its stored statistics, in training too: batches of a few clips have none worth the name.
+
+    Args:
+        name: of timm's model, ``tf_efficientnet_lite0``.
+        classifier: keep the part behind the last map, for
+            :class:`~tgl_e2e.model.prior.SemanticPrior`.
+
+    Raises:
+        InputError: timm does not know the model, or it is not such a chain.
+    """
+
+    def __init__(self, name: str, classifier: bool = False) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            raise InputError(f"vision.trunk: timm has no model {name!r}; see timm.list_models()")
+        net = timm.create_model(name, pretrained=False)
+        self.mean = tuple(net.pretrained_cfg["mean"])
+        self.std = tuple(net.pretrained_cfg["std"])
+        ends = {info["reduction"]: info for info in getattr(net, "feature_info", ())}
+        if not set(STRIDES) <= set(ends):
+            raise InputError(
+                f"vision.trunk: {name} has no maps at strides 4, 8, 16 and 32; take a "
+                "convolutional backbone, for example timm/tf_efficientnet_lite0"
+            )
+        self.net = net
+        # Finest last, as SAM2's trunks have it.
+        self.channel_list = [ends[stride]["num_chs"] for stride in STRIDES[::-1]]
+        self._stages = _stages(net, [ends[stride]["module"] for stride in STRIDES], name)
+        kept = {module for stage in self._stages for module in stage}
+        for child in list(dict(net.named_children())):
+            inside = {f"{child}.{inner}" for inner, _ in net.get_submodule(child).named_children()}
+            if not classifier and child not in kept and not kept & inside:
+                delattr(net, child)
+
+    def train(self, mode: bool = True) -> TimmTrunk:
+        return super().train(False)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return rearrange(images, "n c h w -> n h w c")
+
+    def blocks(self, stage: int) -> list[Callable[[Tensor], Tensor]]:
+        modules = [self.net.get_submodule(name) for name in self._stages[stage]]
+        return [lambda x, module=module: _channels_last(module, x) for module in modules]
+
+    def classify(self, last: Tensor) -> Tensor:
+        """The model's own classifier at every cell of its last map.
+
+        Shapes:
+            last (N, h, w, C) -> logits (N, h, w, K)
+        """
+        x = rearrange(last, "n h w c -> n c h w")
+        for name in self._behind():
+            x = self.net.get_submodule(name)(x)
+        classifier = self.net.get_classifier()
+        return nn.functional.linear(
+            rearrange(x, "n c h w -> n h w c"), classifier.weight, classifier.bias
+        )
+
+    def _behind(self) -> list[str]:
+        """Modules between the last map and pooling (EfficientNet's 1 x 1 convolution)."""
+        last = self._stages[-1][-1].split(".")[0]
+        names = [name for name, _ in self.net.named_children()]
+        behind = names[names.index(last) + 1 :]
+        return [name for name in behind if name in ("conv_head", "bn2", "norm_head", "final_conv")]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The four maps (N, C_k, H_k, W_k), finest first, as SAM2's ImageEncoder calls it."""
+        x, maps = self.embed(images), []
+        for stage in range(len(STRIDES)):
+            for block in self.blocks(stage):
+                x = block(x)
+            maps.append(rearrange(x, "n h w c -> n c h w"))
+        return maps
+
+
+def _channels_last(module: nn.Module, x: Tensor) -> Tensor:
+    return rearrange(module(rearrange(x, "n h w c -> n c h w")), "n c h w -> n h w c")
+
+
+def _stages(net: nn.Module, ends: list[str], name: str) -> list[list[str]]:
+    """Names of the modules of each stage; the last of each gives its map."""
+    holders = {end.split(".")[0] for end in ends if "." in end}
+    chain: list[str] = []
+    for child, module in net.named_children():
+        inner = [f"{child}.{i}" for i, _ in module.named_children()] if child in holders else None
+        chain += [child] if inner is None else inner
+    if not set(ends) <= set(chain):
+        raise InputError(f"vision.trunk: {name} is no chain of modules; take another backbone")
+    cuts = [0, *(chain.index(end) + 1 for end in ends)]
+    stages = [chain[a:b] for a, b in pairwise(cuts)]
+    with torch.no_grad():  # children need not be called in the order they stand in
+        x = torch.zeros(1, 3, 64, 64)
+        try:
+            for stage, stride in zip(stages, STRIDES, strict=True):
+                for module in stage:
+                    x = net.eval().get_submodule(module)(x)
+                assert x.shape[-1] == 64 // stride
+        except (RuntimeError, TypeError, AssertionError, NotImplementedError):
+            raise InputError(
+                f"vision.trunk: {name} is no chain of modules; take another backbone"
+            ) from None
+    return stages
