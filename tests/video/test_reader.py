@@ -8,7 +8,8 @@ from PIL import Image
 from small_videos import SIZE, number_of, numbered, truncate, write_video
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.video.reader import DEFAULT_FPS, VideoWarning, open_video
+from tgl_e2e.video.reader import open_video
+from tgl_e2e.video.source import DEFAULT_FPS, VideoWarning
 
 
 def numbers(source, *args, **kwargs):

@@ -23,7 +23,8 @@ from tgl_e2e.inference.block_encoder import Chooser
 from tgl_e2e.inference.segmenter import VideoSegmenter
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.moments import MomentsSpec, parse_moments
-from tgl_e2e.video.reader import VideoSource, open_video
+from tgl_e2e.video.reader import open_video
+from tgl_e2e.video.source import VideoSource
 
 TEXT = "the star that moves to the left"
 PERIOD = 32  # M+ are the first frames of every so many

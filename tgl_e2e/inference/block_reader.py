@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tgl_e2e.inference.prefetch import ahead
-from tgl_e2e.video.reader import VideoSource
+from tgl_e2e.video.source import VideoSource
 
 Progress = Callable[[int, int | None, str], None]  # (frames done, frames in all, stage)
 

@@ -13,7 +13,7 @@ from tgl_e2e.draw import THUMBNAIL_SIDE, draw_timeline, overlay_of, spread
 from tgl_e2e.errors import InputError
 from tgl_e2e.inference.prefetch import ahead, behind
 from tgl_e2e.results import Segmentation, decode_mask, write_result_json
-from tgl_e2e.video.reader import Frame, VideoSource
+from tgl_e2e.video.source import Frame, VideoSource
 from tgl_e2e.video.writer import VideoWriter
 
 OVERLAY, MASKS, RESULT, TIMELINE = "overlay.mp4", "masks", "result.json", "timeline.png"
@@ -146,7 +146,7 @@ def write_outputs(
         mask_folder.mkdir(parents=True)
     pictured = set(spread(first.num_frames, _THUMBNAILS))
     thumbnails = []
-    with VideoWriter(folder / OVERLAY, first.fps, first.size) as writer:
+    with VideoWriter(folder / OVERLAY, first.fps, first.size, source.pixel_aspect) as writer:
 
         def drawn() -> Iterator[tuple[int, Frame, np.ndarray]]:
             for i, frame in enumerate(ahead(_same_frames(source, first), FRAMES_AHEAD)):

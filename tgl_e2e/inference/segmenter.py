@@ -18,7 +18,8 @@ from tgl_e2e.model.tgl import TGL
 from tgl_e2e.model.vision import ABSENT_LOGIT
 from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
 from tgl_e2e.results import FrameResult, Segmentation, encode_mask
-from tgl_e2e.video.reader import VideoSource, open_video
+from tgl_e2e.video.reader import open_video
+from tgl_e2e.video.source import VideoSource
 
 FEATURE_BYTES = 2 * 2**30  # of the features of one block, for all sentences at once
 ALWAYS_TARGET_FRAMES = 4  # M+ of always_target where no frame passes the threshold

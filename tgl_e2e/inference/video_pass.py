@@ -21,7 +21,7 @@ from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.memory import Memories, MemoryBank
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.model.vision import ABSENT_LOGIT, FrameFeatures
-from tgl_e2e.video.reader import VideoSource
+from tgl_e2e.video.source import VideoSource
 
 
 @dataclass

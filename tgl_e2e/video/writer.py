@@ -17,11 +17,18 @@ class VideoWriter:
 
     _TICKS = 90_000  # per second, the usual clock of video: fine enough for any timestamp
 
-    def __init__(self, path: str | os.PathLike, fps: float, size: tuple[int, int]):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        fps: float,
+        size: tuple[int, int],
+        pixel_aspect: Fraction = Fraction(1),
+    ):
         self._path = Path(path)
         self._temporary = self._path.with_name(f".{self._path.name}.partial")
         self._fps = fps
         self._size = size
+        self._pixel_aspect = pixel_aspect
         self._first_time: float | None = None
         self._last_tick = -1
 
@@ -40,6 +47,7 @@ class VideoWriter:
         self._stream.options = {"crf": "18", "preset": "veryfast", "bf": "0"}
         context = self._stream.codec_context
         context.time_base = Fraction(1, self._TICKS)
+        context.sample_aspect_ratio = self._pixel_aspect
         # Without these tags a player guesses the colour matrix from the size of the picture.
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited, 16 to 235
