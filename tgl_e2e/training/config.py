@@ -99,6 +99,11 @@ class TrainConfig:
     dice_weight: float = _value(1.0, "lambda_dice")
     dice_per_frame: bool = _value(False, "dice frame by frame, not over the pixels of a clip")
     focal_weight: float = _value(1.0, "lambda_foc")
+    focal_alpha: float = _value(
+        0.25,
+        "weight of the target's pixels in the focal loss; below 0.5 "
+        "masks of what is unsure come out empty",
+    )
     tam_weight: float = _value(1.0, "lambda_tam")
     presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
     dense_weight: float = _value(0.0, "weight of per-pixel classification (training from scratch)")
@@ -162,6 +167,7 @@ class TrainConfig:
                     "compress_share",
                     "clutter_share",
                     "remember_target",
+                    "focal_alpha",
                 ),
                 lambda x: 0 <= x <= 1,
                 "a share, from 0 to 1",

@@ -53,6 +53,7 @@ def tgl_loss(
     tam: float = 1.0,
     present: float = 0.0,
     dice_per_frame: bool = False,
+    focal_alpha: float = 0.25,
 ) -> dict[str, Tensor]:
     """L = dice * L_dice + focal * L_focal + tam * BCE(s_t, t in M+) + present * BCE(presence).
 
@@ -70,6 +71,7 @@ def tgl_loss(
         supervised: (B, T) bool, the frames whose masks were predicted, some in each clip; None:
             all.
         dice_per_frame: dice of each frame, and their mean.
+        focal_alpha: weight of the target's pixels; 1 - alpha is that of all others.
 
     Returns:
         Each term unweighted, and their weighted sum as ``loss``. All () float32.
@@ -95,7 +97,7 @@ def tgl_loss(
         overlap = dice_loss(logits.view(clips), truth.view(clips), supervised.float()).mean()
     terms = {
         "dice": overlap,
-        "focal": mean(focal_loss(logits, truth)),
+        "focal": mean(focal_loss(logits, truth, focal_alpha)),
         "present": mean(
             F.binary_cross_entropy_with_logits(
                 presence.float().flatten(), truth.flatten(1).amax(dim=1), reduction="none"

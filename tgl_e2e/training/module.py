@@ -207,6 +207,7 @@ class TrainingModule(nn.Module):
             "tam": config.tam_weight,
             "present": config.presence_weight,
             "dice_per_frame": config.dice_per_frame,
+            "focal_alpha": config.focal_alpha,
         }
 
     def _with_dense(
