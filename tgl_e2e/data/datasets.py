@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from tgl_e2e.data.base import VideoDataset
+from tgl_e2e.data.coco_dataset import read_coco_expressions
 from tgl_e2e.data.davis import read_davis
 from tgl_e2e.data.mevis import read_mevis
 from tgl_e2e.data.refcoco import read_refcoco
 from tgl_e2e.data.ytvos import read_ytvos
 from tgl_e2e.errors import InputError
 
-DATASETS = ("motion", "mevis", "ref-youtube-vos", "ref-davis", "refcoco", "refcoco+", "refcocog")
+IMAGE_SETS = ("refcoco", "refcoco+", "refcocog", "coco")
+DATASETS = ("motion", "mevis", "ref-youtube-vos", "ref-davis", *IMAGE_SETS)
 
 
 def read_dataset(kind: str, root: str | Path, split: str) -> VideoDataset:
@@ -34,4 +36,6 @@ def read_dataset(kind: str, root: str | Path, split: str) -> VideoDataset:
             return read_davis(root, split)
         case "refcoco" | "refcoco+" | "refcocog":
             return read_refcoco(root, split, kind)
+        case "coco":
+            return read_coco_expressions(root, split)
     raise InputError(f"no data set is called '{kind}', give one of {', '.join(DATASETS)}")

@@ -15,7 +15,7 @@ from tgl_e2e.data.base import Span, VideoRecord, VisibleMoments
 from tgl_e2e.data.check.findings import Findings
 from tgl_e2e.data.check.listing import Listed, read_listing
 from tgl_e2e.data.check.moments import check_moments
-from tgl_e2e.data.datasets import DATASETS, read_dataset
+from tgl_e2e.data.datasets import DATASETS, IMAGE_SETS, read_dataset
 from tgl_e2e.data.mevis import find_expressions
 from tgl_e2e.data.moments_json import merge, read_moments, write_moments, write_whole
 from tgl_e2e.data.moments_table import DELIMITERS, TableError, format_table, read_table
@@ -23,7 +23,7 @@ from tgl_e2e.data.ytvos import expressions_path
 from tgl_e2e.errors import InputError
 
 PROGRAM = "python -m tgl_e2e.data.moments"
-VIDEO_SETS = tuple(kind for kind in DATASETS if not kind.startswith("refcoco"))
+VIDEO_SETS = tuple(kind for kind in DATASETS if kind not in IMAGE_SETS)
 SHOWN = 50  # faults and notes; a table with more has one cause
 
 

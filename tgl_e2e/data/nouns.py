@@ -70,3 +70,8 @@ def wider(noun: str) -> tuple[str, ...]:
     """The wider words that cover a noun phrase; by its last word."""
     head = noun.split()[-1] if noun.split() else noun
     return tuple(word for word, covered in WIDER.items() if noun in covered or head in covered)
+
+
+def with_article(phrase: str) -> str:
+    """ "a dog", "an animal"."""
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"

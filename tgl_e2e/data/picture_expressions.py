@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tgl_e2e.data.nouns import SYNONYMS, plural, wider
+from tgl_e2e.data.nouns import SYNONYMS, plural, wider, with_article
 
 SMALLEST = 0.004  # share of the image from which on an instance is spoken of alone
 APART = 0.08  # of the image: how far apart centres are for "the left one"
@@ -73,7 +73,7 @@ def draw_expression(
     """
     if absent and rng.random() < no_target:
         noun = _name(absent[rng.integers(len(absent))], rng)
-        return Said(_pick((f"the {noun}", f"a {noun}", f"the {plural(noun)}"), rng), ())
+        return Said(_pick((f"the {noun}", with_article(noun), f"the {plural(noun)}"), rng), ())
     nouns = sorted({one.noun for one in seen if one.clear})
     if not nouns:
         return None
@@ -100,12 +100,12 @@ def _about(same: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said | 
         colour = same[0].colour
         words = f"{colour} {noun}" if colour and rng.random() < 0.4 else noun
         return Said(
-            _pick((f"the {words}", f"the {words}", f"a {words}", words), rng), (same[0].number,)
+            _pick((f"the {words}", f"the {words}", with_article(words), words), rng),
+            (same[0].number,),
         )
-    ways = [way for way in (_by_place, _by_size, _by_colour) if rng.random() < 0.75]
-    rng.shuffle(ways)
-    for way in ways:
-        said = way(same, clear, noun, rng)
+    ways = [_by_place, _by_size, _by_colour] if rng.random() < 0.75 else []
+    for way in rng.permutation(len(ways)):
+        said = ways[way](same, clear, noun, rng)
         if said is not None:
             return said
     largest = max(same, key=lambda one: one.area)
@@ -177,7 +177,7 @@ def _ridden(seen: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said |
     alone = (
         f"the {name}",
         f"the {someone} riding the {thing}",
-        f"a {someone} on a {thing}",
+        f"a {someone} on {with_article(thing)}",
         f"the {someone} on the {thing}",
     )
     both = (

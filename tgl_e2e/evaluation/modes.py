@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgl_e2e.data.base import VideoRecord
+from tgl_e2e.data.datasets import IMAGE_SETS
 from tgl_e2e.errors import InputError
 from tgl_e2e.moments import MomentsSpec, moments_in_order, parse_moments
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 def default_moments(dataset: str) -> str:
     """`all` for sets of single images, which show what their sentence says; else `auto`."""
-    return "all" if dataset.startswith("refcoco") else "auto"
+    return "all" if dataset in IMAGE_SETS else "auto"
 
 
 def default_split(dataset: str) -> str:
     """The split that papers evaluate a data set on without its server; Ref-YouTube-VOS has none."""
-    if dataset.startswith("refcoco"):
+    if dataset in IMAGE_SETS:
         return "val"
     return "valid" if dataset in ("ref-youtube-vos", "ref-davis") else "valid_u"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
+from tgl_e2e.data.datasets import IMAGE_SETS
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.davis import matched_scores
 from tgl_e2e.evaluation.scores import (
@@ -58,7 +59,7 @@ def report(
         "chance": chance_of(scores),
         "by_target": by_target(scores),
     }
-    if dataset.kind.startswith("refcoco"):
+    if dataset.kind in IMAGE_SETS:
         content["images"] = image_scores(scores)
     if dataset.kind == "ref-davis":
         content["matched"] = matched_scores([result["matched"] for result in results])

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
+from tgl_e2e.data.datasets import IMAGE_SETS
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.davis import annotation_groups
 from tgl_e2e.results import Segmentation
@@ -79,7 +80,7 @@ def write_submission(path: Path, masks: Path, dataset: str, videos: Sequence[Vid
     Raises:
         InputError: the zip cannot be written, or the check fails.
     """
-    if dataset.startswith("refcoco"):
+    if dataset in IMAGE_SETS:
         raise InputError(f"--submission: no server takes masks of {dataset}; leave it out")
     temporary = path.with_name(f".{path.name}.partial")
     try:

@@ -48,7 +48,7 @@ def describe_stage(folder: Path) -> dict[str, Any]:
             "hours": round(sum(1 / row["steps/s"] for row in log) / 3600, 3),
             "size": resolved["model"]["vision"]["image_size"],
             "block": resolved["model"]["block"],
-            "train": resolved["train"],
+            "train": without_paths(resolved["train"]),
             "first_losses": [round(row["loss"], 5) for row in log[:FIRST_LOSSES]],
             "validations": [json.loads(line) for line in reports],
         }
@@ -57,6 +57,13 @@ def describe_stage(folder: Path) -> dict[str, Any]:
             f"{folder}: no run of train.py ({type(error).__name__}: {error}); give "
             "the --output of one"
         ) from None
+
+
+def without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Where the data lay on one machine is nobody else's business; which data it was is."""
+    roots = [part.split("+") for part in values.get("root", "").split(",")]
+    named = ",".join("+".join(Path(folder).name for folder in part) for part in roots)
+    return {**values, "root": named}
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
@@ -116,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="write the mean of the run's weights and of this network's",
     )
     parser.add_argument("--float32", action="store_true", help="keep the precision of training")
+    parser.add_argument(
+        "--bases", action="store_true", help="write the frozen bases too, in files of their own"
+    )
     options = parser.parse_args(arguments)
     try:
         record = describe_run(options.run)
@@ -131,7 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "checkpoint": options.average,
                 "sha256": fingerprint(options.average),
             }
-        network.save_pretrained(options.output, dtype=None if options.float32 else torch.float16)
+        network.save_pretrained(
+            options.output,
+            include_frozen=True if options.bases else None,
+            dtype=None if options.float32 else torch.float16,
+        )
         (options.output / "training.json").write_text(dump(record))
     except (InputError, OSError) as error:
         print(f"export: error: {error}", file=sys.stderr)
