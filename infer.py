@@ -12,6 +12,8 @@ from pathlib import Path
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "tgl-tiny"
 
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".mpg", ".mpeg", ".ts")
+
 DESCRIPTION = """\
 Finds in a video what a sentence describes, and when: a mask for every frame.
 """
@@ -31,18 +33,10 @@ Frames count from 0. Exit status: 0, 2 after a mistake in the input, 130 after C
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = _Parser(
-        prog="infer.py",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    from tgl_e2e.cli import Parser
+
+    parser = Parser(prog="infer.py", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
     parser.add_argument("texts", metavar="TEXT", nargs="+", help="what to find; several at once")
     parser.add_argument(
@@ -106,7 +100,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="take relevance from every N-th frame and interpolate it, which saves time (default: "
         "1, every frame); 0: no relevance at all, where --moments is all or FILE",
     )
-    return parser.parse_intermixed_args(arguments)  # texts and options in any order
+    args = parser.parse_intermixed_args(arguments)  # texts and options in any order
+    for text in args.texts:
+        if Path(text).suffix.lower() in VIDEO_SUFFIXES and " " not in text:
+            parser.error(
+                f"{text} looks like a second video; give one video a run, then expressions"
+            )
+    return args
 
 
 def run(args: argparse.Namespace) -> None:
@@ -217,44 +217,36 @@ class _Progress:
             self._bar.close()
 
 
-def _say(kind: str, message: object) -> None:
-    """One line on stderr."""
-    print(f"infer.py: {kind}: {' '.join(str(message).split())}", file=sys.stderr)
-
-
 def _say_warning(message: Warning | str, *rest: object) -> None:
     from tqdm import tqdm
 
+    from tgl_e2e.cli import say
+
     with tqdm.external_write_mode(file=sys.stderr):  # not into the middle of a progress bar
-        _say("warning", message)
+        say("infer.py", f"warning: {message}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
-    from tgl_e2e.errors import InputError
+    from tgl_e2e import cli
 
     args = parse_arguments(arguments)
-    try:
+
+    def command() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # meant for programmers
             warnings.simplefilter("default", UserWarning)  # whatever PYTHONWARNINGS says
             warnings.showwarning = _say_warning
             run(args)
-    except InputError as error:
-        _say("error", error)
-        return 2
-    except OSError as error:  # a full disk, a network drive that went away
-        _say("error", f"{error.filename or args.output or 'output'}: {error.strerror or error}")
-        return 2
+
+    try:
+        return cli.run("infer.py", command)
     except RuntimeError as error:
         if "out of memory" not in str(error):
             raise
-        _say("error", f"out of memory on --device {args.device}: give fewer texts, or --device cpu")
-        return 2
-    except KeyboardInterrupt:
-        _say("interrupted", "nothing was written")
-        return 130
-    return 0
+        remedy = f"out of memory on --device {args.device}: give fewer texts, or --device cpu"
+        cli.say("infer.py", f"error: {remedy}")
+        return cli.MISTAKE
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from tgl_e2e.data.check.listing import Listed, read_listing
 from tgl_e2e.data.check.moments import check_moments
 from tgl_e2e.data.datasets import DATASETS, IMAGE_SETS, read_dataset
 from tgl_e2e.data.mevis import find_expressions
-from tgl_e2e.data.moments_json import merge, read_moments, write_moments, write_whole
+from tgl_e2e.data.moments_json import merge, read_moments, write_moments
 from tgl_e2e.data.moments_table import DELIMITERS, TableError, format_table, read_table
 from tgl_e2e.data.ytvos import expressions_path
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import write_text
 
 PROGRAM = "python -m tgl_e2e.data.moments"
 VIDEO_SETS = tuple(kind for kind in DATASETS if kind not in IMAGE_SETS)
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _to_json(options)
             case "to-csv":
                 moments = read_moments(options.file)
-                write_whole(options.output, format_table(moments, DELIMITERS[options.delimiter]))
+                write_text(options.output, format_table(moments, DELIMITERS[options.delimiter]))
             case "merge":
                 return _merge(options)
             case "validate":

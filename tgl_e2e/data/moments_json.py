@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 from tgl_e2e.data.base import ANY_OBJECT, Span
 from tgl_e2e.data.files import MOMENTS_VERSION, read_json
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import write_text
 from tgl_e2e.moments import inside, spans
 
 # Positions from here on are no frames of a video but a slip: milliseconds, or a lost separator.
@@ -63,27 +62,7 @@ def write_moments(path: Path, moments: Moments) -> None:
             for video, known in moments.items()
         },
     }
-    write_whole(path, json.dumps(content, ensure_ascii=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file that appears whole or not at all; InputError if it cannot be written."""
-    try:
-        handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with open(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(draft, 0o666 & ~umask)  # mkstemp makes it private
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def unite(intervals: Sequence[Span]) -> list[Span]:

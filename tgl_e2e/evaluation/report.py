@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
 from tgl_e2e.data.datasets import IMAGE_SETS
-from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.davis import matched_scores
 from tgl_e2e.evaluation.scores import (
     ExpressionScore,
@@ -23,6 +21,7 @@ from tgl_e2e.evaluation.scores import (
     image_scores,
     summarize,
 )
+from tgl_e2e.files import write_text
 
 METRICS_VERSION = 2
 CSV_COLUMNS = (
@@ -86,8 +85,8 @@ def write_report(folder: Path, content: Mapping[str, Any]) -> None:
         values = [row[column] for column in CSV_COLUMNS]
         values = [round(value, 4) if isinstance(value, float) else value for value in values]
         writer.writerow([*values, *known])
-    _write(folder / "per_expression.csv", table.getvalue())
-    _write(folder / "metrics.json", _to_json(content))
+    write_text(folder / "per_expression.csv", table.getvalue())
+    write_text(folder / "metrics.json", _to_json(content))
 
 
 def print_report(content: Mapping[str, Any], moments: str) -> None:
@@ -151,12 +150,3 @@ def _to_json(content: Mapping[str, Any]) -> str:
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None

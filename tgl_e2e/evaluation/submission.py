@@ -21,6 +21,7 @@ from tgl_e2e.data.base import VideoDataset, VideoRecord
 from tgl_e2e.data.datasets import IMAGE_SETS
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.davis import annotation_groups
+from tgl_e2e.files import replacing
 from tgl_e2e.results import Segmentation
 
 
@@ -82,19 +83,16 @@ def write_submission(path: Path, masks: Path, dataset: str, videos: Sequence[Vid
     """
     if dataset in IMAGE_SETS:
         raise InputError(f"--submission: no server takes masks of {dataset}; leave it out")
-    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:  # PNG is packed already
-            for name, _ in _expected(dataset, videos):
-                file.write(masks / name, name)
-        check_submission(temporary, dataset, videos)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:  # PNG is packed
+                for name, _ in _expected(dataset, videos):
+                    file.write(masks / name, name)
+            check_submission(temporary, dataset, videos)
     except OSError as error:
         reason = f"{error.filename or path}: {error.strerror}"
         raise InputError(f"--submission {path}: cannot be written ({reason})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_submission(

@@ -1,8 +1,9 @@
 """The output folder of one run: all of it, or nothing."""
 
+import contextlib
 import os
 import shutil
-import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from tgl_e2e.draw import THUMBNAIL_SIDE, draw_timeline, overlay_of, spread
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import locked
 from tgl_e2e.inference.prefetch import ahead, behind
 from tgl_e2e.results import Segmentation, decode_mask, write_result_json
 from tgl_e2e.video.source import Frame, VideoSource
@@ -25,15 +27,20 @@ Progress = Callable[[int, int | None, str], None]
 
 
 class OutputFolder:
-    """Context manager: gives a temporary folder to write into, on the disk of `path`; moves what is
-    there to `path` at the end, or after an error removes it and every folder made for it.
+    """Context manager: gives a temporary folder to write into, on the disk of ``path``; moves what
+    is there to ``path`` at the end, or after an error removes it and every folder made for it.
 
-    `path` must be new, empty, or the output of an earlier run (it has a result.json): of such a
-    one the four outputs are replaced, and what else lies there stays.
+    ``path`` must be new, empty, or the output of an earlier run (it has a result.json): of such a
+    one the four outputs are replaced, and what else lies there stays. What is finished is never
+    removed: where ``path`` has become something else meanwhile, it stays beside it.
 
-    path: the output folder
-    inputs: files and folders that are read, which must not be among those replaced
-    Raises InputError on entering, before any work is done, if `path` cannot be written.
+    Args:
+        path: the output folder.
+        inputs: files and folders that are read, which must not be among those replaced.
+
+    Raises:
+        InputError: on entering, before any work is done: ``path`` cannot be written, or another
+            run writes there.
     """
 
     def __init__(self, path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()):
@@ -42,19 +49,26 @@ class OutputFolder:
         self._made: list[Path] = []  # outermost first
 
     def __enter__(self) -> Path:
-        path = self.path
-        if path.exists() or path.is_symlink():
-            self._check_existing()
-        else:
-            self._make_parents()
+        path = self.path.absolute()
+        self._check_existing()
+        self._make_parents()
+        # Known by a sum of the name, which may be as long as a name can be.
+        key = f".tgl-{zlib.crc32(os.fsencode(path.name)):08x}"
+        self._lock = locked(path.parent / f"{key}.lock", f"{self.path}: another run")
+        try:
+            self._lock.__enter__()
+        except OSError as error:
+            self._remove_made()
+            raise self._unwritable(error) from None
         # Beside `path` where that is new, so that it appears at once; inside it where it exists,
         # since it may be another disk than its parent's.
-        self._existed = path.is_dir()
-        parent = path if self._existed else path.parent
-        self._temporary = parent / f".{path.name}-{uuid.uuid4().hex[:8]}.partial"
+        parent = path if path.is_dir() else path.parent
+        self._temporary = parent / f"{key}.partial"
         try:
+            shutil.rmtree(self._temporary, ignore_errors=True)  # of a run that was killed
             self._temporary.mkdir()
         except OSError as error:
+            self._lock.__exit__(None, None, None)
             self._remove_made()
             raise self._unwritable(error) from None
         return self._temporary
@@ -63,18 +77,19 @@ class OutputFolder:
         try:
             if kind is None:
                 self._move_in_place()
-        except BaseException:
-            self._remove_made()
-            raise
+            else:
+                shutil.rmtree(self._temporary, ignore_errors=True)
         finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._lock.__exit__(None, None, None)
             if kind is not None:
                 self._remove_made()
 
     def _check_existing(self) -> None:
+        if not (self.path.exists() or self.path.is_symlink()):
+            return
         if not self.path.is_dir():
             raise InputError(f"{self.path}: not a folder, give another --output")
-        names = [f.name for f in self.path.iterdir() if not f.name.endswith(".partial")]
+        names = [f.name for f in self.path.iterdir() if not f.name.endswith((".partial", ".lock"))]
         if names and RESULT not in names:
             raise InputError(
                 f"{self.path}: holds files but no {RESULT}, so it is no output of an earlier run; "
@@ -96,17 +111,33 @@ class OutputFolder:
             raise self._unwritable(error) from None
 
     def _move_in_place(self) -> None:
-        if not self._existed:
-            self._temporary.rename(self.path)
-            return
-        for name in OURS:
-            old = self.path / name
-            if old.is_dir() and not old.is_symlink():
-                shutil.rmtree(old)
-            else:
-                old.unlink(missing_ok=True)
-        for entry in self._temporary.iterdir():
-            entry.rename(self.path / entry.name)
+        try:
+            self._check_existing()
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in OURS:
+                old = self.path / name
+                if old.is_dir() and not old.is_symlink():
+                    shutil.rmtree(old)
+                else:
+                    old.unlink(missing_ok=True)
+            for entry in sorted(self._temporary.iterdir()):
+                entry.rename(self.path / entry.name)
+            self._temporary.rmdir()
+        except (OSError, InputError) as error:
+            kept = self._kept_elsewhere()
+            raise InputError(
+                f"{self.path}: the results could not be moved there ({error}); they are finished "
+                f"and lie in {kept}"
+            ) from None
+
+    def _kept_elsewhere(self) -> Path:
+        """Finished results under a name that can be seen."""
+        for number in range(1, 1000):
+            place = self._temporary.parent / f"results-{number}"
+            if not place.exists():
+                with contextlib.suppress(OSError):
+                    return self._temporary.rename(place)
+        return self._temporary
 
     def _remove_made(self) -> None:
         for folder in reversed(self._made):

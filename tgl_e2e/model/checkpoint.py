@@ -14,6 +14,7 @@ from torch import nn
 
 from tgl_e2e.config import CONFIG_NAME, TGLConfig
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import replacing, write_text
 from tgl_e2e.model.trained import is_base
 
 WEIGHTS_NAME = "model.safetensors"
@@ -63,16 +64,12 @@ def save_checkpoint(
     metadata = {"format": FORMAT, "includes_bases": str(include_frozen).lower()}
     _write(state, folder / WEIGHTS_NAME, metadata)
     model.text.save_tokenizer(folder)
-    partial = folder / (CONFIG_NAME + ".partial")
-    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    os.replace(partial, folder / CONFIG_NAME)
+    write_text(folder / CONFIG_NAME, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def _write(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    save_file(state, str(partial), metadata=metadata)
-    partial.chmod(0o644)  # safetensors writes for the owner alone
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        save_file(state, str(partial), metadata=metadata)
 
 
 def _without_local_bases(config: TGLConfig) -> TGLConfig:

@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from tgl_e2e.files import replacing
+
 
 class VideoWriter:
     """Writes rgb frames as H.264 in mp4 that browsers play (yuv420p, BT.709, index in front).
@@ -25,7 +27,6 @@ class VideoWriter:
         pixel_aspect: Fraction = Fraction(1),
     ):
         self._path = Path(path)
-        self._temporary = self._path.with_name(f".{self._path.name}.partial")
         self._fps = fps
         self._size = size
         self._pixel_aspect = pixel_aspect
@@ -33,6 +34,8 @@ class VideoWriter:
         self._last_tick = -1
 
     def __enter__(self) -> "VideoWriter":
+        self._replacing = replacing(self._path)
+        self._temporary = self._replacing.__enter__()
         height, width = self._size
         self._container = av.open(
             str(self._temporary), "w", format="mp4", options={"movflags": "faststart"}
@@ -81,7 +84,5 @@ class VideoWriter:
             if kind is None:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
-            if kind is None:
-                self._temporary.replace(self._path)
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._replacing.__exit__(kind, error, trace)

@@ -1,0 +1,113 @@
+"""Files that appear whole or not at all, and folders that one run writes to at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from tgl_e2e.errors import InputError
+
+# What a lock that another process holds answers with; anything else is a file system without locks.
+TAKEN = (errno.EAGAIN, errno.EACCES)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; it takes its place at the end, or is removed after an
+    error. Its name is short, whatever the length of the file's own."""
+    partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
+    try:
+        yield partial
+        os.chmod(partial, 0o666 & ~_umask())  # some libraries write for the owner alone
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file; characters that UTF-8 does not have (lone surrogates, from file names of
+    other encodings) are written as Python escapes them.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def try_lock(file: IO) -> bool:
+    """Whether this process now holds the lock of an open file, until that is closed.
+
+    Where the system or the file system knows no locks (Windows; some network and user-space file
+    systems), a warning says that nobody watches.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        _unwatched(file.name, "this system has no file locks")
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in TAKEN:
+            return False
+        _unwatched(file.name, error.strerror or str(error))
+    return True
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+    """Holds the lock file ``path``; removes it at the end.
+
+    Args:
+        what: for the message: "results/run: another evaluation".
+        patience: seconds to wait for whoever holds it.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        file = path.open("a")
+        if try_lock(file) and _still_there(file, path):
+            break
+        file.close()
+        if time.monotonic() > deadline:
+            raise InputError(f"{what} writes there; wait for it, or give another --output")
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _still_there(file: IO, path: Path) -> bool:
+    """Whether an open lock file is the one at its path: its last holder may have removed it."""
+    try:
+        return os.name == "nt" or os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _unwatched(name: str, reason: str) -> None:
+    warnings.warn(
+        f"{name}: cannot be locked ({reason}); take care that nothing else writes there",
+        stacklevel=3,
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
