@@ -17,6 +17,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="never answer with nothing: without a relevant frame take the 4 best",
     )
     add(
+        "--dtype",
+        default="auto",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="precision; auto (default) is bfloat16 on cuda and float32 elsewhere",
+    )
+    add(
         "--tam-stride",
         type=int,
         default=1,
@@ -158,6 +165,8 @@ class Evaluation:
 
     def __init__(self, args: argparse.Namespace) -> None:
         # Heavy imports wait until the arguments are known to be right.
+        import torch
+
         from tgl_e2e import TGL, VideoSegmenter
         from tgl_e2e.data.datasets import read_dataset
         from tgl_e2e.evaluation.resume import PartialResults
@@ -170,7 +179,11 @@ class Evaluation:
         check_moments(args.moments, self.videos)
         self.scenes = read_scenes(args.root / args.split)
         self.processes = Processes(args.device, args.threads)
-        self.model = TGL.from_pretrained(args.checkpoint, device=self.processes.device)
+        device, args.dtype = self.processes.device, dtype_of(args.dtype, self.processes.device)
+        self.model = TGL.from_pretrained(
+            args.checkpoint, device=device, dtype=getattr(torch, args.dtype)
+        )
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         segmenter = VideoSegmenter(
             self.model,
             threshold=args.threshold,
@@ -211,11 +224,11 @@ class Evaluation:
                     self.scenes,
                     None if self.args.no_masks else self.args.output / "masks",
                     bar,
+                    scored=self.args.tam_stride > 0,
                 )
                 self.processes.wait()
             finally:
                 bar.close()
-            self.partial.close()
             if self.processes.is_main:
                 self._report()
         finally:
@@ -266,6 +279,7 @@ def segment_videos(
     scenes: Mapping[str, Mapping[str, Any]],
     masks: Path | None,
     bar: ProgressBar,
+    scored: bool = True,
 ) -> None:
     """Segments and scores videos, and adds each to `partial` once it is finished.
 
@@ -273,6 +287,7 @@ def segment_videos(
         segment: frames, texts and moments of one video -> one Segmentation per text.
         scenes: see `tags.read_scenes`.
         masks: folder for the masks as PNG; None: they are not written.
+        scored: whether the network's TAM gave the relevance, so that moments can be scored.
     """
     from tgl_e2e.evaluation.davis import match_objects, separate_objects
     from tgl_e2e.evaluation.scores import score_expression
@@ -293,6 +308,8 @@ def segment_videos(
         for n, result in enumerate(results):
             expression = video.expressions[n]
             score = score_expression(video.name, expression, result, video.num_frames)
+            if not scored:  # relevance only repeats the moments that were given
+                score = replace(score, top1=None, chance=None, windows=[], truth=None)
             score.tags.update(tags_of(video, expression, scenes, score.target_size))
             scores.append(score.to_dict())
         if masks is not None:
@@ -302,13 +319,20 @@ def segment_videos(
         bar.update(work_of(video), video.name)
 
 
+def dtype_of(asked: str, device: str) -> str:
+    """As infer.py: bfloat16 on cuda and float32 elsewhere, unless asked for otherwise."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
 # What the numbers come from
 
 
 def decisive(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the command's arguments that the result of a video depends on, beside the network;
     from a parsed command line, or from what metrics.json has of one."""
-    names = ("dataset", "split", "moments", "threshold", "always_target", "tam_stride")
+    names = ("dataset", "split", "moments", "threshold", "always_target", "tam_stride", "dtype")
     return {
         "root": str(Path(arguments["root"]).resolve()),
         **{name: arguments[name] for name in names if name in arguments},
@@ -321,7 +345,8 @@ def fingerprint(checkpoint: str) -> str:
     if not folder.is_dir():
         return checkpoint
     digest = hashlib.sha256()
-    for name in ("config.json", "model.safetensors"):
+    bases = sorted(path.name for path in folder.glob("bases-*.safetensors"))
+    for name in ("config.json", "model.safetensors", *bases):
         if (folder / name).is_file():
             with (folder / name).open("rb") as file:
                 while chunk := file.read(1 << 20):

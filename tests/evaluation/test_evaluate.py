@@ -42,7 +42,7 @@ class KnowingModel:
     config = Config()
 
     @classmethod
-    def from_pretrained(cls, folder, device="cpu"):
+    def from_pretrained(cls, folder, device="cpu", dtype=None):
         return cls()
 
     def parameter_counts(self):
@@ -365,6 +365,13 @@ def test_relevance_at_a_stride(short, checkpoint, tmp_path, capsys):
     for row in content["expressions"]:  # a line from one scored frame to the next
         first = np.asarray(row["relevance"][:5])
         assert first == pytest.approx(np.linspace(first[0], first[4], 5), abs=2e-4)
+    capsys.readouterr()
+    told = [*given, "--moments", "oracle", "--tam-stride", "0", "--no-masks"]
+    assert main([*told, "--dtype", "bfloat16", "--output", str(tmp_path / "c")]) == 0
+    content = json.loads((tmp_path / "c" / "metrics.json").read_text())
+    assert content["overall"]["top1"] is None and content["overall"]["mAP"] is None  # not the TAM's
+    assert content["overall"]["J&F"] is not None
+    assert content["config"]["arguments"]["dtype"] == "bfloat16"
     capsys.readouterr()
     assert main([*given, "--tam-stride", "0", "--output", str(tmp_path / "b")]) == 2
     assert "tam_stride 0: moments 'auto' need scores" in capsys.readouterr().err

@@ -23,6 +23,9 @@ def test_goes_on_where_it_was(tmp_path):
     path = folder / "partial-0.jsonl"
     with path.open("ab") as file:
         file.write(b'{"video": "v3", "res')
+    with pytest.raises(InputError, match="another evaluation writes there"):
+        begun(folder, resume=True)  # while it runs
+    first._lock.close()  # as the system does
     second = begun(folder, resume=True)
     assert second.finished == {"v1": {"x": 1}, "v2": {"x": 2.5}}
     second.add("v3", {"x": 3})
@@ -34,13 +37,15 @@ def test_goes_on_where_it_was(tmp_path):
 
 
 def test_reads_the_files_of_all_processes(tmp_path):
-    begun(tmp_path)
+    begun(tmp_path).close()
     for process in range(2):
         part = PartialResults(tmp_path, IDENTITY, process)
         part.add(f"v{process}", {})
         part.close()
     # Another number of processes reads them all the same.
-    assert set(begun(tmp_path, resume=True).finished) == {"v0", "v1"}
+    again = begun(tmp_path, resume=True)
+    assert set(again.finished) == {"v0", "v1"}
+    again.close()
     assert set(PartialResults(tmp_path, IDENTITY, 5).read()) == {"v0", "v1"}
 
 

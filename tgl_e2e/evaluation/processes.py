@@ -37,7 +37,7 @@ class Processes:
 
             self._state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
             device = str(self._state.device)
-        self.device = _usable(device)
+        self.device = usable(device)
         if self.device == "cpu":
             import torch
 
@@ -100,7 +100,8 @@ def share_out(videos: Sequence[VideoRecord], count: int) -> list[list[VideoRecor
     return [[video for video in videos if owner[video.name] == n] for n in range(count)]
 
 
-def _usable(device: str) -> str:
+def usable(device: str) -> str:
+    """The device of a command line; InputError if it is not there."""
     import torch
 
     if device == "auto":

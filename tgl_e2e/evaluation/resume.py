@@ -6,12 +6,14 @@ line per finished video. All files are read, however many processes wrote them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import locked
 
 Finished = dict[str, dict[str, Any]]  # video -> its result
 
@@ -35,6 +37,7 @@ class PartialResults:
         self._path = self.path_of(process)
         self._file = None
         self._folder_is_new = False
+        self._lock = contextlib.ExitStack()
 
     def path_of(self, process: int) -> Path:
         """The file that a process writes."""
@@ -50,8 +53,8 @@ class PartialResults:
         self._folder_is_new = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / ".writable").touch()
-            (self.folder / ".writable").unlink()
+            lock = locked(self.folder / ".lock", f"{self.folder}: another evaluation")
+            self._lock.enter_context(lock)
             old = self._files()
             if old and not resume:
                 raise InputError(
@@ -62,7 +65,11 @@ class PartialResults:
                 _drop_broken_line(path)
             self.read()
         except OSError as error:
+            self._lock.close()
             raise InputError(f"{self.folder}: cannot be written to ({error.strerror})") from None
+        except InputError:
+            self._lock.close()
+            raise
 
     def read(self) -> Finished:
         """What all processes have finished so far, also in `finished`; InputError as in `begin`."""
@@ -82,19 +89,21 @@ class PartialResults:
         self._append({"video": video, "result": result})
 
     def close(self) -> None:
-        """Ends the writing."""
+        """Ends the writing; the folder is anybody's again."""
+        self._lock.close()
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def remove(self) -> None:
         """Deletes the files: everything is in the final ones, or nothing was finished."""
-        self.close()
         for path in self._files():
             path.unlink()
+        self.close()
 
     def undo_begin(self) -> None:
         """After `begin`, if nothing was finished: leaves no empty folder behind."""
+        self._lock.close()
         if not self._files() and self._folder_is_new and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
