@@ -33,7 +33,14 @@ WIDER = {
 WIDER = {word: frozenset(covered.split()) for word, covered in WIDER.items()}
 GENDERED = {"man", "woman"}  # which a class does not say
 # What their last word is no name for.
-NO_HEAD = ("hot dog", "teddy bear", "rubber duck", "chocolate easter egg", "computer mouse")
+NO_HEAD = (
+    "hot dog",
+    "teddy bear",
+    "rubber duck",
+    "roast turkey",
+    "chocolate easter egg",
+    "computer mouse",
+)
 SYNONYMS = {
     "person": ("person", "person", "man", "woman", "human"),
     "motorcycle": ("motorcycle", "motorbike"),
@@ -55,6 +62,7 @@ IRREGULAR = {
     "woman": "women",
     "sheep": "sheep",
     "fish": "fish",
+    "deer": "deer",
     "knife": "knives",
     "mouse": "mice",
     "goose": "geese",

@@ -218,7 +218,7 @@ def _looks(
     words = {name: getattr(thing, name) for name in ATTRIBUTES if rng.random() < chance[name]}
     if thing.colour is None:
         words.pop("colour", None)
-    if thing.names and "shape" in words and rng.random() < 0.2:
+    if thing.names and "shape" in words and rng.random() < 0.3:
         words["shape"] = str(rng.choice(sorted(thing.names)))
     if cue in ATTRIBUTES:
         words[cue] = getattr(thing, cue)

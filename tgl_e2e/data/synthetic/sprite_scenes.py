@@ -47,7 +47,7 @@ ROUND = (
     "ball basketball volleyball orange apple donut pizza clock wheel onion pear peach lemon "
     "mango tomato potato pomegranate button cake apricot globe coin plate bowl"
 )
-INSIDE = 0.05  # of the frame's sides: how far from the edge centres stay in a moving camera's view
+INSIDE = 0.6  # of an object's radius: how far inside a moving camera's view its centre stays
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,9 @@ def _expressions(
         text = re.sub(r"\bshape(s?)\b", r"object\1", drawn.text)
         text = re.sub(r"\b(person|people) which\b", r"\1 who", text)
         alike = sum(one.moments == drawn.moments for one in found.values() if one.objects)
-        if alike < ALIKE and "medium" not in text.split():  # which nobody says
+        if (
+            alike < (1 if kind == "appearance" else ALIKE) and "medium" not in text.split()
+        ):  # which nobody says
             found.setdefault(text, replace(drawn, text=text))
         if len(found) == wanted:
             break
@@ -274,12 +276,14 @@ def _views(objects: Sequence[SceneObject], rng: np.random.Generator) -> np.ndarr
     drift = steps - np.stack([np.convolve(s, np.ones(9) / 9, "same") for s in steps.T], 1)
     shake = drift[4 : length + 4] * rng.uniform(0.002, 0.006) * shakes
     points = np.stack([[o.x, o.y] for o in objects], 0).transpose(0, 2, 1)  # (objects, T, 2)
+    radii = np.stack([thing.scale for thing in objects])  # (objects, T)
     within = ((points > 0) & (points < 1)).all(-1)
     for gentle in (1.0, 0.7, 0.45, 0.25, 0.0):
         centre = 0.5 + gentle * (ease - 0.5)[:, None] * pan + shake
         factor = np.exp(gentle * (ease - 0.5) * zoom)
         seen = (points - centre) * factor[:, None] + 0.5
-        if ((np.abs(seen - 0.5) < 0.5 - INSIDE).all(-1) | ~within).all():
+        edge = 0.5 - INSIDE * radii * factor
+        if ((np.abs(seen - 0.5) < edge[..., None]).all(-1) | ~within).all():
             break
     return np.concatenate([centre, factor[:, None]], 1)
 
