@@ -74,15 +74,20 @@ def film(scene: Scene, frames: np.ndarray, size: int, camera: Camera) -> Rendere
                 for picture in rgb
             ]
         )
-    if (height, width) != (size, size):
-        rgb = np.stack(
-            [
-                np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
-                for picture in rgb
-            ]
-        )
-        ids = ids[:, _centres(height, size)[:, None], _centres(width, size)]
-    return Rendered(rgb, ids)
+    return squeezed(Rendered(rgb, ids), size)
+
+
+def squeezed(rendered: Rendered, size: int) -> Rendered:
+    """Frames of any shape in the network's square: (T, S, S)."""
+    height, width = rendered.ids.shape[1:]
+    if (height, width) == (size, size):
+        return rendered
+    rgb = [
+        np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
+        for picture in rendered.rgb
+    ]
+    ids = rendered.ids[:, _centres(height, size)[:, None], _centres(width, size)]
+    return Rendered(np.stack(rgb), ids)
 
 
 def _compressed(picture: np.ndarray, quality: int) -> np.ndarray:

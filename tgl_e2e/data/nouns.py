@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 # Wider word -> what it covers, in the words of COCO's classes; head nouns of cut-outs too.
 WIDER = {
     "animal": "bird cat dog horse sheep cow elephant bear zebra giraffe frog duck hen chicken fish "
-    "turtle tortoise snake lizard rabbit pig goat squirrel monkey camel lion tiger fox wolf mouse "
-    "penguin owl eagle crow swan goose parrot butterfly bee beetle spider crab kangaroo koala deer",
-    "bird": "duck hen chicken penguin owl eagle crow swan goose parrot pigeon heron gull rooster",
-    "vehicle": "bicycle car motorcycle bus train truck boat airplane ship tractor van helicopter",
-    "food": "banana apple sandwich orange broccoli carrot donut cake pizza strawberry tomato pear",
-    "fruit": "banana apple orange strawberry pear lemon cherry",
+    "turtle tortoise snake lizard rabbit bunny pig goat squirrel monkey camel lion tiger fox wolf "
+    "penguin owl eagle crow swan goose parrot butterfly bee beetle spider crab kangaroo koala deer "
+    "badger beaver bison bull donkey gorilla chimpanzee hedgehog hippopotamus iguana marmot otter "
+    "orca ostrich peacock pelican ram rat rhino seagull gull seahorse shrimp toucan turkey vulture "
+    "whale wombat yak zebu dolphin dingo doe rooster pigeon magpie grasshopper ladybug hornet fly "
+    "dragonfly ferret capybara caribou dromedary gnu flamingo heron blackbird bluebird chick drake",
+    "bird": "duck hen chicken penguin owl eagle crow swan goose parrot pigeon heron gull rooster "
+    "ostrich peacock pelican seagull toucan turkey vulture magpie flamingo blackbird bluebird "
+    "chick drake cuckoo lark",
+    "insect": "bee beetle butterfly fly ladybug hornet dragonfly grasshopper mantis",
+    "vehicle": "bicycle car motorcycle bus train truck boat airplane ship tractor van helicopter "
+    "tricycle locomotive tugboat sailboat",
+    "food": "banana apple sandwich orange broccoli carrot donut cake pizza strawberry tomato pear "
+    "apricot mango peach pineapple pomegranate raspberry eggplant onion potato pepper pumpkin "
+    "lemon lime kiwifruit yam",
+    "fruit": "banana apple orange strawberry pear lemon cherry apricot mango peach pineapple "
+    "pomegranate raspberry kiwifruit",
+    "musical instrument": "guitar violin cello trumpet bassoon",
     "furniture": "chair couch bed bench stool",
     "dish": "bowl cup plate",
     "piece of luggage": "suitcase backpack handbag",
     "electronic device": "tv laptop microwave oven toaster refrigerator",
 }
 WIDER = {word: frozenset(covered.split()) for word, covered in WIDER.items()}
+GENDERED = {"man", "woman"}  # which a class does not say
+# What their last word is no name for.
+NO_HEAD = (
+    "hot dog",
+    "teddy bear",
+    "rubber duck",
+    "roast turkey",
+    "chocolate easter egg",
+    "computer mouse",
+)
 SYNONYMS = {
     "person": ("person", "person", "man", "woman", "human"),
     "motorcycle": ("motorcycle", "motorbike"),
@@ -38,6 +62,7 @@ IRREGULAR = {
     "woman": "women",
     "sheep": "sheep",
     "fish": "fish",
+    "deer": "deer",
     "knife": "knives",
     "mouse": "mice",
     "goose": "geese",
@@ -57,6 +82,8 @@ def plural(noun: str) -> str:
     before, _, last = noun.rpartition(" ")
     if last in IRREGULAR:
         last = IRREGULAR[last]
+    elif last.endswith("man"):
+        last = last[:-3] + "men"
     elif last.endswith(("s", "x", "ch", "sh")):
         last += "es"
     elif last.endswith("y") and last[-2:-1] not in "aeiou":
@@ -68,10 +95,19 @@ def plural(noun: str) -> str:
 
 def wider(noun: str) -> tuple[str, ...]:
     """The wider words that cover a noun phrase; by its last word."""
-    head = noun.split()[-1] if noun.split() else noun
+    head = noun if noun in NO_HEAD else (noun.split() or [noun])[-1]
     return tuple(word for word, covered in WIDER.items() if noun in covered or head in covered)
 
 
 def with_article(phrase: str) -> str:
     """ "a dog", "an animal"."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+@cache
+def names_of(noun: str) -> frozenset[str]:
+    """All that a thing of this noun may be called: "sports car", "car", "vehicle"."""
+    words = noun.split()
+    tails = {noun} if noun in NO_HEAD else {" ".join(words[i:]) for i in range(len(words))}
+    synonyms = {word for tail in tails for word in SYNONYMS.get(tail, ())}
+    return frozenset((tails | synonyms | {w for tail in tails for w in wider(tail)}) - GENDERED)

@@ -18,7 +18,7 @@ from tgl_e2e.data.base import Span
 from tgl_e2e.data.files import MOMENTS_VERSION
 from tgl_e2e.errors import InputError
 
-QUALITY = 95  # of the JPEGs
+QUALITY, PHOTO_QUALITY = 95, 88  # of the JPEGs; of photographs
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Told:
 class SplitWriter:
     """Pictures are written as they come, the rest by :meth:`finish`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quality: int = QUALITY) -> None:
         self.folder = folder
+        self.quality = quality
         self.videos: dict[str, dict] = {}
         self.masks: dict[str, list[dict | None]] = {}
         self.moments: dict[str, dict] = {}
@@ -61,7 +62,7 @@ class SplitWriter:
         pictures = self.folder / "JPEGImages" / name
         pictures.mkdir(parents=True)
         for frame, picture in zip(frames, rgb, strict=True):
-            Image.fromarray(picture).save(pictures / f"{frame}.jpg", quality=QUALITY)
+            Image.fromarray(picture).save(pictures / f"{frame}.jpg", quality=self.quality)
         first = len(self.masks)
         for index in range(num_objects):
             self.masks[str(first + index)] = [_encoded(frame == index + 1) for frame in ids]
@@ -96,7 +97,7 @@ class SplitWriter:
 
 
 @contextmanager
-def new_split(output: Path, split: str) -> Iterator[SplitWriter]:
+def new_split(output: Path, split: str, quality: int = QUALITY) -> Iterator[SplitWriter]:
     """A writer of <output>/<split>, where nothing is left unless all of it could be written.
 
     Raises InputError where <output>/<split> holds something, or cannot be written.
@@ -113,7 +114,7 @@ def new_split(output: Path, split: str) -> Iterator[SplitWriter]:
         ) from error
     try:
         draft.chmod(0o755)  # mkdtemp makes it private
-        writer = SplitWriter(draft)
+        writer = SplitWriter(draft, quality)
         yield writer
         writer.finish()
         if folder.exists():

@@ -11,18 +11,26 @@ from tgl_e2e.errors import InputError, OneLineParser
 
 from .record import LARGEST, SMALLEST, Recording
 from .scene import LEVELS, SPLITS
+from .sprites import read_sprites
 from .write import SEEDS_APART, write_split
 
 
-def _size(text: str) -> tuple[int, int]:
-    """256 or 360x640 -> (H, W)"""
-    try:
-        sides = [int(part) for part in text.split("x")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; give 256 or 360x640")
-    return sides[0], sides[-1]
+def _sizes(text: str) -> tuple[tuple[int, int], ...]:
+    """256 or 360x640 or several of these with commas -> (H, W) of each"""
+    found = []
+    for one in text.split(","):
+        try:
+            sides = [int(part) for part in one.split("x")]
+        except ValueError:
+            sides = []
+        if len(sides) not in (1, 2):
+            raise argparse.ArgumentTypeError(f"{one!r} is no size; give 256 or 360x640")
+        found.append((sides[0], sides[-1]))
+    return tuple(found)
+
+
+def _folders(text: str) -> list[Path]:
+    return [Path(part) for part in text.split(",") if part]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "<output>/<split>/ in the layout of MeViS, with moments.json and scenes.json.",
         epilog="valid_u has train's distribution and other scenes. In valid each first expression "
         "with a target is about a pair of colour or shape and motion that train never shows; its "
-        "videos are longer and have more objects.",
+        "videos are longer and have more objects. Of scenes, valid_u shows objects and backgrounds "
+        "that train never shows.",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("motion", "scenes"),
+        default="motion",
+        help="drawn shapes, or real objects before photographs (default motion)",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder to write to"
@@ -46,10 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--level", choices=LEVELS, default="full", help="difficulty (default full)")
     parser.add_argument(
         "--size",
-        type=_size,
-        default=(256, 256),
+        type=_sizes,
+        default=((256, 256),),
         metavar="PIXELS",
-        help="side of the frames, or HEIGHTxWIDTH (default 256)",
+        help="side of the frames, or HEIGHTxWIDTH; several with commas: one for each video in turn "
+        "(default 256)",
     )
     parser.add_argument("--frames", type=int, metavar="N", help="length of every video")
     parser.add_argument(
@@ -68,23 +84,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--clutter", action="store_true", help="backgrounds as cluttered as photographs"
     )
+    real = parser.add_argument_group("scenes", "what objects and backgrounds are taken from")
+    for name, what in (
+        ("coco", "folders in COCO's format, instances_train.json (or instances.json) in each"),
+        ("cutouts", "folders of RGBA cut-outs with names.json: file name -> noun"),
+        ("backgrounds", "folders of photographs"),
+    ):
+        real.add_argument(f"--{name}", type=_folders, default=[], metavar="DIR[,DIR]", help=what)
     options = parser.parse_args(arguments)
     for name, value, low, high in (
         ("videos", options.videos, 1, SEEDS_APART),
         ("seed", options.seed, 0, 2**31),
-        *(("size", side, SMALLEST, LARGEST) for side in options.size),
+        *(("size", side, SMALLEST, LARGEST) for size in options.size for side in size),
         ("frames", options.frames, 24, 10_000),
         ("every", options.every, 1, 12),
         ("crf", options.crf, 0, 51),
     ):
         if value is not None and not low <= value <= high:
             parser.error(f"--{name} is {value}: give a number from {low} to {high}")
-    if options.crf is not None and (options.size[0] % 2 or options.size[1] % 2):
+    if options.crf is not None and any(side % 2 for size in options.size for side in size):
         parser.error("--crf needs even sides: change --size")
-    recording = Recording(options.size, options.frames, options.every, options.crf, options.clutter)
+    roots = [*options.coco, *options.cutouts, *options.backgrounds]
+    if (options.kind == "scenes") != bool(roots):
+        parser.error("--kind scenes takes --coco, --cutouts, --backgrounds, --kind motion none")
+    if options.kind == "scenes" and (options.split == "valid" or options.clutter):
+        parser.error("--kind scenes has the splits train and valid_u, and no --clutter")
+    size, *others = options.size
+    recording = Recording(
+        size, options.frames, options.every, options.crf, options.clutter, tuple(others)
+    )
     try:
         report = write_split(
-            options.output, options.split, options.videos, options.seed, options.level, recording
+            options.output,
+            options.split,
+            options.videos,
+            options.seed,
+            options.level,
+            recording,
+            read_sprites(roots, options.split) if roots else None,
         )
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from tgl_e2e.data.nouns import names_of
+
 from .motions import DIRECTIONS, EASY_MOTIONS, TRAVELLING
 from .scene import SceneObject, Segment, Span
 
@@ -67,16 +69,16 @@ def resolve(objects: Sequence[SceneObject], description: Description) -> Matches
     """The objects that a description means with their moments, {} for none, None if ambiguous."""
     matches: Matches = {}
     for index, thing in enumerate(objects):
-        if any(
-            getattr(description, name) not in (None, getattr(thing, name))
-            for name in ("colour", "shape", "fill")
-        ):
+        looks = _looks_so(thing, description)
+        if looks is False:
             continue
         spans = _moments(objects, index, description)
         if spans is None:
             return None
         if not spans:
             continue
+        if looks is None:
+            return None
         if description.size is not None:
             if _changes_size(thing):
                 return None
@@ -119,6 +121,22 @@ def decided_by_appearance(
 def overlaps(a: Segment, start: int, end: int) -> bool:
     """Whether a segment shares a frame with start..end."""
     return a.start <= end and start <= a.end
+
+
+def _looks_so(thing: SceneObject, description: Description) -> bool | None:
+    """Whether colour, fill and noun are an object's; None if one may say so or not."""
+    noun, colour = description.shape, description.colour
+    if description.fill not in (None, thing.fill):
+        return False
+    if colour not in (None, thing.colour) and thing.colour is not None:
+        return False
+    unclear = colour is not None and thing.colour is None
+    if noun not in (None, thing.shape) and noun not in thing.names:
+        # It may be one, if the noun narrows down what it is called: a parrot, where a bird is seen.
+        if not thing.names or thing.shape not in names_of(noun):
+            return False
+        unclear = True
+    return None if unclear else True
 
 
 def _moments(
@@ -235,7 +253,7 @@ def _placed(objects: Sequence[SceneObject], matches: Matches, place: str | None)
         return matches
     axis, sign = {"left": ("x", 1), "right": ("x", -1), "top": ("y", 1), "bottom": ("y", -1)}[place]
     # Distance from the named side: largest and smallest over the video.
-    tracks = {i: sign * (getattr(objects[i], axis) - 0.5) for i in matches}
+    tracks = {i: sign * (objects[i].seen(axis) - 0.5) for i in matches}
     best = min(tracks, key=lambda i: tracks[i].max())
     others = [tracks[i].min() for i in tracks if i != best]
     if not others:

@@ -205,7 +205,9 @@ def _looks(
 ) -> Description:
     """Some words about an object's appearance. place: how often it is said where it is."""
     thing = objects[index]
-    varied = {name: len({getattr(o, name) for o in objects}) > 1 for name in ATTRIBUTES}
+    # A small elephant is not small beside a big cup: real things are measured against their like.
+    peers = [o for o in objects if not thing.names or o.shape == thing.shape]
+    varied = {name: len({getattr(o, name) for o in peers}) > 1 for name in ATTRIBUTES}
     chance = {
         "colour": 0.6,
         "shape": 0.7,
@@ -214,11 +216,15 @@ def _looks(
         "size": 0.25 if varied["size"] else 0,
     }
     words = {name: getattr(thing, name) for name in ATTRIBUTES if rng.random() < chance[name]}
+    if thing.colour is None:
+        words.pop("colour", None)
+    if thing.names and "shape" in words and rng.random() < 0.3:
+        words["shape"] = str(rng.choice(sorted(thing.names)))
     if cue in ATTRIBUTES:
         words[cue] = getattr(thing, cue)
     if cue == "place" or rng.random() < place:
-        across = "right" if thing.x.mean() > 0.5 else "left"
-        along = "bottom" if thing.y.mean() > 0.5 else "top"
+        across = "right" if thing.seen("x").mean() > 0.5 else "left"
+        along = "bottom" if thing.seen("y").mean() > 0.5 else "top"
         words["place"] = across if rng.random() < 0.5 else along
     if not words:
         words["shape"] = thing.shape

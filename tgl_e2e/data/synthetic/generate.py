@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from .express import Wish, draw_expression
 from .layout import lay_out
 from .plan import plan_moving, plan_still
 from .scene import CUES, LEVELS, SPLITS, Background, Expression, Nuisance, Scene, SceneObject
-from .shapes import RGB
+from .shapes import RADIUS, RGB
 
 FPS = 12.0
 KIND_SHARES = {
@@ -151,16 +152,10 @@ def _contents(
     setting: Setting, cast: Cast, num_frames: int, rng: np.random.Generator
 ) -> tuple[tuple[SceneObject, ...], tuple[Expression, ...]]:
     """Objects in depth order, and the expressions about them; the primary one first."""
-    plans = plan_still(setting, cast, rng) if setting.static else plan_moving(setting, cast, rng)
-    # Depth is independent of who is the target.
-    order = rng.permutation(len(plans))
-    position = np.argsort(order)
-    laid = lay_out(setting, plans, num_frames, rng)
-    objects = tuple(_renumbered(laid[i], position) for i in order)
+    objects, target = draw_objects(setting, cast, num_frames, rng)
     shown = (step_held_out(segment, thing) for thing in objects for segment in thing.segments)
     if setting.split != "valid" and any(shown):
         raise Retry
-    target = int(position[0])
     wish = Wish(
         cast.kind,
         target=None if setting.static and setting.cue is None else target,
@@ -172,6 +167,24 @@ def _contents(
     if primary is None:
         raise Retry
     return objects, (primary, *_more(setting, objects, primary, rng))
+
+
+def draw_objects(
+    setting: Setting,
+    cast: Cast,
+    num_frames: int,
+    rng: np.random.Generator,
+    radius: Mapping[str, tuple[float, float]] = RADIUS,
+) -> tuple[tuple[SceneObject, ...], int]:
+    """Objects in depth order, and the place of the target among them.
+
+    Raises Retry if they find no room."""
+    plans = plan_still(setting, cast, rng) if setting.static else plan_moving(setting, cast, rng)
+    # Depth is independent of who is the target.
+    order = rng.permutation(len(plans))
+    position = np.argsort(order)
+    laid = lay_out(setting, plans, num_frames, rng, radius)
+    return tuple(_renumbered(laid[i], position) for i in order), int(position[0])
 
 
 def _renumbered(thing: SceneObject, position: np.ndarray) -> SceneObject:

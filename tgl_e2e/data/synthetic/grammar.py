@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tgl_e2e.data.nouns import plural as many
+
 from .describe import Action, Description
 
 # base form: -ing form, third person singular
@@ -157,7 +159,7 @@ def noun_phrase(description: Description, rng: np.random.Generator, plural: bool
     else:
         noun = _pick(("one", "one", *ANYTHING) if any(before) else ANYTHING, rng)
     if plural:
-        noun = PLURALS.get(noun, noun + "s")
+        noun = PLURALS.get(noun) or many(noun)
         article = _pick(("the", "the", "all", "all the"), rng)
     else:
         article = "" if description.shape is not None and rng.random() < 0.1 else "the"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -23,10 +23,14 @@ PATIENCE = 4  # paths tried for one object
 
 
 def lay_out(
-    setting: Setting, plans: Sequence[Plan], num_frames: int, rng: np.random.Generator
+    setting: Setting,
+    plans: Sequence[Plan],
+    num_frames: int,
+    rng: np.random.Generator,
+    radius: Mapping[str, tuple[float, float]] = RADIUS,
 ) -> list[SceneObject]:
     """The objects of the plans, in the same order. Raises Retry if they find no room."""
-    radii = [rng.uniform(*RADIUS[plan.look.size]) for plan in plans]
+    radii = [rng.uniform(*radius[plan.look.size]) for plan in plans]
     placed: dict[int, SceneObject] = {}
     followers = [
         i for i, plan in enumerate(plans) if any(s.partner is not None for s in plan.steps)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 import av
 import numpy as np
 
+from .film import render_sprites
 from .render import Rendered, render
 from .scene import Scene, Span
+from .sprite_scenes import SpriteScene
 
 SMALLEST, LARGEST = 32, 4096  # sides of frames
 
@@ -22,6 +24,7 @@ class Recording:
     size: (H, W) of the frames. num_frames: length of the videos; None: the level's own. every: only
     every n-th frame is kept, which makes things n times as fast. crf: constant rate factor of H.264
     (51 is the worst) that the frames go through; None: none. clutter: dead leaves as background.
+    other_sizes: which videos have in turn with `size`.
     """
 
     size: tuple[int, int] = (256, 256)
@@ -29,6 +32,12 @@ class Recording:
     every: int = 1
     crf: int | None = None
     clutter: bool = False
+    other_sizes: tuple[tuple[int, int], ...] = ()
+
+    def size_of(self, scene: Scene) -> tuple[int, int]:
+        """(H, W) of a scene's frames."""
+        sizes = (self.size, *self.other_sizes)
+        return sizes[scene.seed % len(sizes)]
 
     def frames(self, scene: Scene) -> range:
         """The scene's frames that are kept."""
@@ -45,9 +54,13 @@ AS_DRAWN = Recording()
 
 def record(scene: Scene, recording: Recording) -> Rendered:
     """The kept frames of a scene, through the codec if there is one; masks stay exact."""
-    if recording.clutter:
-        scene = replace(scene, background=replace(scene.background, kind="leaves"))
-    drawn = render(scene, recording.frames(scene), recording.size)
+    frames, size = recording.frames(scene), recording.size_of(scene)
+    if isinstance(scene, SpriteScene):
+        drawn = render_sprites(scene, frames, size)
+    else:
+        if recording.clutter:
+            scene = replace(scene, background=replace(scene.background, kind="leaves"))
+        drawn = render(scene, frames, size)
     if recording.crf is None:
         return drawn
     return Rendered(through_h264(drawn.rgb, recording.crf), drawn.ids)

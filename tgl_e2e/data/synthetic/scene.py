@@ -39,10 +39,12 @@ class SceneObject:
     scale (T,): radius in units of the frame's shorter side.
     angle (T,): rotation in radians, clockwise on the screen.
     rgb: its own shade of the colour.
+    names: what else the noun in `shape` may be called, for what is no drawn shape.
+    seen_at (T, 2): where it is in the picture, if a camera moves over the scene.
     """
 
     shape: str
-    colour: str
+    colour: str | None
     fill: str
     size: str
     segments: tuple[Segment, ...]
@@ -51,6 +53,14 @@ class SceneObject:
     scale: np.ndarray
     angle: np.ndarray
     rgb: tuple[int, int, int]
+    names: frozenset[str] = frozenset()
+    seen_at: np.ndarray | None = None
+
+    def seen(self, axis: str) -> np.ndarray:
+        """(T,) x or y in the picture."""
+        if self.seen_at is None:
+            return getattr(self, axis)
+        return self.seen_at[:, "xy".index(axis)]
 
     def motion_at(self, frame: int) -> str:
         """Name of what it does in a frame."""

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tgl_e2e.data.split_writer import SplitWriter, Told, new_split
+from tgl_e2e.data.split_writer import PHOTO_QUALITY, QUALITY, SplitWriter, Told, new_split
 from tgl_e2e.errors import InputError
 
 from .cast import step_held_out
 from .generate import make_scene
 from .record import AS_DRAWN, Recording, record
 from .scene import KINDS, Scene
+from .sprite_scenes import SpriteScene, make_sprite_scene
+from .sprites import Sprites
 
 SEEDS_APART = 100_000  # scene seeds of one data set: seed * SEEDS_APART + number of the video
 
@@ -46,6 +48,8 @@ class Report:
 
     def count_pairs(self, scene: Scene) -> None:
         """Whether a scene's first expression is about a pair that train never shows."""
+        if isinstance(scene, SpriteScene):
+            return
         meant = [scene.objects[i] for i in scene.expressions[0].objects]
         self.unseen_pairs += any(step_held_out(s, thing) for thing in meant for s in thing.segments)
 
@@ -80,21 +84,30 @@ def write_split(
     seed: int,
     level: str = "full",
     recording: Recording = AS_DRAWN,
+    sprites: Sprites | None = None,
 ) -> Report:
     """Writes <output>/<split>; nothing is left there unless all of it could be written.
+
+    sprites: what scenes are cast with, whatever the level; None: drawn shapes.
 
     Raises InputError for what the caller can mend.
     """
     seeds = range(seed * SEEDS_APART, seed * SEEDS_APART + videos)
-    with new_split(output, split) as writer:
+    quality = QUALITY if sprites is None else PHOTO_QUALITY
+    with new_split(output, split, quality) as writer:
         progress = tqdm(seeds, desc=split, unit="video")
-        return _write(writer, _scenes(progress, level, split, recording), recording)
+        return _write(writer, _scenes(progress, level, split, recording, sprites), recording)
 
 
-def _scenes(seeds: Iterable[int], level: str, split: str, recording: Recording) -> Iterator[Scene]:
+def _scenes(
+    seeds: Iterable[int], level: str, split: str, recording: Recording, sprites: Sprites | None
+) -> Iterator[Scene]:
     for seed in seeds:
         try:
-            yield make_scene(seed, level, split, num_frames=recording.num_frames)
+            if sprites is not None:
+                yield make_sprite_scene(sprites, seed, split, recording.num_frames)
+            else:
+                yield make_scene(seed, level, split, num_frames=recording.num_frames)
         except ValueError as error:  # a length that no scene fits into
             raise InputError(str(error)) from None
 
@@ -127,12 +140,19 @@ def _write(writer: SplitWriter, scenes: Iterable[Scene], recording: Recording) -
 def _description(scene: Scene, recording: Recording) -> dict:
     """What is in a scene, for the analysis of failures; objects in the order of obj_id, frames of
     their segments in the scene's own numbers."""
+    real = {}
+    if isinstance(scene, SpriteScene):
+        real = {
+            "background": scene.background.path.name,
+            "sprites": [sprite.key for sprite in scene.cast],
+        }
     return {
         "seed": scene.seed,
         "level": scene.level,
         "split": scene.split,
         "fps": scene.fps / recording.every,
         "every": recording.every,
+        **real,
         "objects": [
             {
                 "shape": thing.shape,
