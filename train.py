@@ -11,15 +11,21 @@ save_pretrained writes it, log.jsonl with a line per step, and state/ to go on f
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import math
 import os
-import signal
 import sys
 import time
 from collections import defaultdict
+
+from tgl_e2e.training.stopping import (
+    DATA_PATIENCE,
+    StopSignal,
+    anywhere,
+    leave_signals_to_main,
+    until_stopped,
+)
 
 LOGGER = logging.getLogger("train")
 # Values that a resumed run may change. All but steps leave alone what is learned; steps makes a run
@@ -95,6 +101,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         gradient_accumulation_steps=config.accumulation,
         log_with=tracker_of(config.tracker),
         project_dir=str(leg.output),
+        fsdp_plugin=sharding(),
     )
     micro_batch = divide_batch(config, accelerator.num_processes)
     begun_from = None if leg.init is None else progress_in(leg.init)
@@ -125,18 +132,24 @@ def train(leg, arguments, stop: StopSignal) -> bool:
             leg.model.window,
         )
     options = clip_options(config, leg.model.vision.image_size, leg.model.block)
-    clips, steps = training_clips(config, options)
-    fixed = validation_clips(config, options)
+    encoder = module.model.text
+
+    def check(text: str) -> None:
+        encoder.check([text])
+
+    clips, steps = training_clips(config, options, check)
+    fixed = validation_clips(config, options, check)
     validation = None if fixed is None else Validation(fixed, micro_batch, accelerator)
-    trained = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        trained,
-        lr=config.lr,
+        module.parameter_groups(),
         weight_decay=config.weight_decay,
         betas=(0.9, config.beta2),
         foreach=True,
     )
     module, optimizer = accelerator.prepare(module, optimizer)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    # Not before prepare, which may put shards in the parameters' place.
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
 
     # --- where to begin ------------------------------------------------------------------------
     folder.open(resume=arguments.resume)
@@ -145,7 +158,9 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         progress = folder.load_state()
         done, best = progress["step"], progress["best"]
     last = min(steps, arguments.max_steps or steps)
-    if done >= last:
+    # A validation may have been due there in the middle of which the run was stopped.
+    unchecked = done > 0 and not anywhere(accelerator, folder.logged("valid.jsonl", done))
+    if done >= last and not (unchecked and validation is not None and done == last):
         LOGGER.info("%s: already at step %d of %d", leg.stage, done, last)
         folder.write_network(module, resolved)  # the run may have been killed just before that
         folder.close()
@@ -162,6 +177,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         num_workers=config.workers,
         collate_fn=collate,
         worker_init_fn=leave_signals_to_main,
+        timeout=DATA_PATIENCE if config.workers else 0,
         pin_memory=accelerator.device.type == "cuda",
         generator=torch.Generator(),  # its own: the network's stays as it is
     )
@@ -182,6 +198,31 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         accelerator.device,
     )
 
+    def validate(step: int) -> bool:
+        """Validates if it is due; whether the training may go on."""
+        nonlocal best
+        due = step % config.eval_every == 0 or step == last
+        if validation is None or not due:
+            return True
+        picture = leg.output / "samples" / f"{step:06d}.png"
+        report = validation.run(
+            module,
+            picture if accelerator.is_main_process else None,
+            lambda: anywhere(accelerator, stop.requested),
+        )
+        if report is None:
+            return False
+        LOGGER.info("step %d %s", step, json.dumps(report))
+        folder.append("valid.jsonl", {"step": step, **report})
+        with folder.writing():
+            accelerator.log({f"valid/{name}": v for name, v in report.items()}, step=step)
+            show_picture(accelerator, picture, step)
+        score = score_of(report, config.best, leg.stage)
+        if score > best:
+            best = score
+            folder.write_network(module, resolved, best=True)
+        return True
+
     # --- the loop ------------------------------------------------------------------------------
     micro = done * config.accumulation
     recent: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -196,8 +237,14 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         desc=leg.stage,
         unit="step",
     )
+    stopping, saved, alone = False, done, accelerator.num_processes == 1
     with bar:
-        for batch in loader:
+        if unchecked:
+            before = best
+            stopping = not validate(done)
+            if best > before:
+                folder.save_state({"step": done, "best": best})
+        for batch in () if stopping else until_stopped(loader, stop, alone):
             waited += time.perf_counter() - asked
             # Dropout is a pure function of seed, step and process too: a kill changes nothing.
             draw = np.random.SeedSequence([config.seed, micro, accelerator.process_index])
@@ -222,8 +269,8 @@ def train(leg, arguments, stop: StopSignal) -> bool:
                     raise not_finite(accelerator, row, done + 1, recent["loss"], names)
                 recent.clear()
                 names.clear()
-                for group in optimizer.param_groups:
-                    group["lr"] = config.lr * rate(config, done, steps)
+                for group, lr in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = lr * rate(config, done, steps)
                 optimizer.step()
                 optimizer.zero_grad()
             done += 1
@@ -241,24 +288,16 @@ def train(leg, arguments, stop: StopSignal) -> bool:
                 accelerator.log(row, step=done)
             bar.update()
             bar.set_postfix_str(shown(row), refresh=False)
-            if validation is not None and (done % config.eval_every == 0 or done == last):
-                picture = leg.output / "samples" / f"{done:06d}.png"
-                report = validation.run(module, picture if accelerator.is_main_process else None)
-                LOGGER.info("step %d %s", done, json.dumps(report))
-                folder.append("valid.jsonl", {"step": done, **report})
-                with folder.writing():
-                    accelerator.log({f"valid/{name}": v for name, v in report.items()}, step=done)
-                    show_picture(accelerator, picture, done)
-                score = score_of(report, config.best, leg.stage)
-                if score > best:
-                    best = score
-                    folder.write_network(module, resolved, best=True)
-            if done % config.save_every == 0 or done == last or stopping:
+            stopping = stopping or not validate(done)
+            if done % config.save_every == 0 or done == last:
                 folder.save_state({"step": done, "best": best})
+                saved = done
             if stopping:
                 break
             begin = asked = time.perf_counter()
             waited = 0.0
+    if saved != done:
+        folder.save_state({"step": done, "best": best})
     folder.write_network(module, resolved)
     LOGGER.info("network written to %s", leg.output)
     if done < steps:
@@ -370,6 +409,18 @@ def divide_batch(config, processes: int) -> int:
     )
 
 
+def sharding():
+    """FSDP as Accelerate is configured for it, its parameters gathered in float32: as without it,
+    autocast alone says what is computed in 16 bits (where both do, CPUs have no layer norm)."""
+    environment = os.environ
+    if environment.get("ACCELERATE_USE_FSDP") != "true" or environment.get("FSDP_VERSION") != "2":
+        return None
+    from accelerate import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    return FullyShardedDataParallelPlugin(mixed_precision_policy=MixedPrecisionPolicy())
+
+
 def tracker_of(name: str) -> list[str] | None:
     """The tracker for Accelerate; InputError if it is not known or not installed."""
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
@@ -399,30 +450,6 @@ def show_picture(accelerator, picture, step: int) -> None:
             tracker.log_images(
                 {"samples": np.asarray(Image.open(picture))[None]}, step=step, **layout
             )
-
-
-def leave_signals_to_main(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; a worker that died of it would break the stop."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-class StopSignal:
-    """SIGTERM and Ctrl-C ask for a stop after the current step, and so does the launcher's end: a
-    run whose launcher was killed would go on unseen otherwise. A second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._request)
-        if sys.platform == "linux" and "ACCELERATE_MIXED_PRECISION" in os.environ:
-            pr_set_pdeathsig = 1
-            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-
-    def _request(self, number: int, _) -> None:
-        self.requested = True
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

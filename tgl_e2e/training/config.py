@@ -39,11 +39,20 @@ class TrainConfig:
     valid_split: str = _value("valid_u", "split to validate on, or one each; empty: no validation")
     steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
     epochs: float = _value(1.0, "passes over the expressions, where steps is 0")
+    clips_per_expression: int = _value(
+        0, "clips of each expression in an epoch; 0: as many as num_frames go into its video"
+    )
+    skip_bad_expressions: bool = _value(
+        False, "leave out and count expressions of data sets that are empty or too long"
+    )
     batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
     accumulation: int = _value(1, "backward passes per optimizer step")
     num_frames: int = _value(8, "T, frames of a clip; 1 in the stages dense and image")
     static: bool = _value(False, "scenes in which nothing moves (stages of single frames)")
     lr: float = _value(1e-4, "learning rate after warm-up")
+    sam_lr_factor: float = _value(
+        1.0, "the learning rate of vision.sam.* over that of all else; 0.1 where it is pretrained"
+    )
     schedule: str = _value("cosine", "after warm-up: cosine (to 2 %), linear (to 0) or constant")
     warmup: int = _value(100, "steps of linear warm-up")
     weight_decay: float = _value(0.01, "AdamW's weight decay; at 0 it is Adam")
@@ -139,6 +148,7 @@ class TrainConfig:
             (
                 (
                     "steps",
+                    "clips_per_expression",
                     "seed",
                     "workers",
                     "warmup",
@@ -152,7 +162,7 @@ class TrainConfig:
                 lambda x: x >= 0,
                 "at least 0",
             ),
-            (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
+            (("lr", "sam_lr_factor", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
             (
                 (
                     "flip",

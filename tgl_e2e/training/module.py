@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -117,6 +119,19 @@ class TrainingModule(nn.Module):
             raise InputError("dense_weight is 0, but the dense stage trains for nothing else")
         model.set_stage(stage)
         model.vision.checkpointing = config.checkpointing
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, for the optimizer: SAM2's parts apart where their learning rate is."""
+        factors = defaultdict(list)
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                sam = name.startswith("model.vision.sam.")
+                factors[self.config.sam_lr_factor if sam else 1.0].append(parameter)
+        # What is not SAM2's comes first: its rate is the one that is logged.
+        return [
+            {"params": factors[factor], "lr": self.config.lr * factor}
+            for factor in sorted(factors, key=lambda factor: factor != 1.0)
+        ]
 
     def load_head(self, folder: Path) -> None:
         """The dense head from where :meth:`save` left it, if it is there and wanted here."""

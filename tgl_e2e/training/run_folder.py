@@ -13,8 +13,9 @@ moment leaves the old or the new one.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
+import logging
 import os
 import shutil
 import time
@@ -30,6 +31,7 @@ from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.training.config import EARLIER_STAGES
 
+LOGGER = logging.getLogger(__name__)
 TRAINED_NAME = "trained.safetensors"  # in state/: the parameters that this stage changes
 LOCK_PATIENCE = 30.0  # seconds to wait for a run that is just saving and stopping
 
@@ -96,12 +98,24 @@ class RunFolder:
         self.accelerator.wait_for_everyone()
 
     def _wait_for_lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            LOGGER.warning("%s: no lock here; start no second training in it", self.path)
+            return
         deadline = time.monotonic() + LOCK_PATIENCE
         while True:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):  # Lustre, some NFS, FUSE
+                    LOGGER.warning(
+                        "%s: no lock on this file system (%s); start no second training in it",
+                        self.path,
+                        error.strerror,
+                    )
+                    return
                 if time.monotonic() > deadline:
                     raise InputError(
                         f"{self.path}: another training writes to it; wait for it or "
@@ -175,6 +189,14 @@ class RunFolder:
                 kept = [line for line in lines if json.loads(line)["step"] <= step]
                 with self.writing():
                     _replace(path, "".join(line + "\n" for line in kept))
+
+    def logged(self, name: str, step: int) -> bool:
+        """Whether the log has a line of ``step``; asked of the main process."""
+        if not self.accelerator.is_main_process:
+            return False
+        path = self.path / name
+        lines = path.read_text().split("\n")[:-1] if path.is_file() else []
+        return step in (json.loads(line)["step"] for line in lines)
 
     # --- resumable state -------------------------------------------------------------------
 
