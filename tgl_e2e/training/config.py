@@ -13,6 +13,25 @@ from tgl_e2e.model.trained import STAGES as STAGES  # one list for both, nothing
 EARLIER_STAGES = "stages"  # in the folder of a recipe's run: its stages but the last
 SCHEDULES = ("cosine", "linear", "constant")
 
+_LIMITS = {
+    "at least 1": (
+        lambda x: x >= 1,
+        "batch_size accumulation num_frames eval_every eval_clips save_every",
+    ),
+    "at least 0": (
+        lambda x: x >= 0,
+        "steps clips_per_expression seed workers warmup weight_decay dice_weight focal_weight "
+        "tam_weight presence_weight dense_weight",
+    ),
+    "greater than 0": (lambda x: x > 0, "lr sam_lr_factor clip_norm epochs"),
+    "a share, from 0 to 1": (
+        lambda x: 0 <= x <= 1,
+        "flip photometric scale full_share medium_share uniform_share no_target_share "
+        "appearance_share aspect_share compress_share clutter_share remember_target focal_alpha",
+    ),
+    "from 0 to less than 1": (lambda x: 0 <= x < 1, "beta2"),
+}
+
 
 def _value(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
@@ -132,59 +151,8 @@ class TrainConfig:
     save_every: int = _value(250, "steps between resumable checkpoints")
 
     def __post_init__(self) -> None:
-        for names, right, words in (
-            (
-                (
-                    "batch_size",
-                    "accumulation",
-                    "num_frames",
-                    "eval_every",
-                    "eval_clips",
-                    "save_every",
-                ),
-                lambda x: x >= 1,
-                "at least 1",
-            ),
-            (
-                (
-                    "steps",
-                    "clips_per_expression",
-                    "seed",
-                    "workers",
-                    "warmup",
-                    "weight_decay",
-                    "dice_weight",
-                    "focal_weight",
-                    "tam_weight",
-                    "presence_weight",
-                    "dense_weight",
-                ),
-                lambda x: x >= 0,
-                "at least 0",
-            ),
-            (("lr", "sam_lr_factor", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
-            (
-                (
-                    "flip",
-                    "photometric",
-                    "scale",
-                    "full_share",
-                    "medium_share",
-                    "uniform_share",
-                    "no_target_share",
-                    "appearance_share",
-                    "aspect_share",
-                    "compress_share",
-                    "clutter_share",
-                    "remember_target",
-                    "focal_alpha",
-                ),
-                lambda x: 0 <= x <= 1,
-                "a share, from 0 to 1",
-            ),
-            (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
-        ):
-            for name in names:
+        for words, (right, names) in _LIMITS.items():
+            for name in names.split():
                 if not right(getattr(self, name)):
                     raise InputError(f"{name} is {getattr(self, name)}; it must be {words}")
         if self.full_share + self.medium_share > 1:
