@@ -81,13 +81,13 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     """One stage; whether it came to its end."""
     import numpy as np
     import torch
-    from accelerate import Accelerator
     from accelerate.utils import set_seed
     from torch.utils.data import DataLoader
     from tqdm import tqdm
 
     from tgl_e2e.data.clips import collate
     from tgl_e2e.training.data import training_clips, validation_clips
+    from tgl_e2e.training.launch import accelerator_for, divide_batch, show_picture
     from tgl_e2e.training.module import TrainingModule, build_model, clip_options
     from tgl_e2e.training.run_folder import RunFolder, flat, progress_in
     from tgl_e2e.training.validation import Validation
@@ -96,13 +96,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     if os.environ.get("RANK", "0") != "0":
         for name in ("train", "tgl_e2e"):
             logging.getLogger(name).setLevel(logging.ERROR)  # once is enough
-    accelerator = Accelerator(
-        mixed_precision=arguments.mixed_precision,
-        gradient_accumulation_steps=config.accumulation,
-        log_with=tracker_of(config.tracker),
-        project_dir=str(leg.output),
-        fsdp_plugin=sharding(),
-    )
+    accelerator = accelerator_for(config, arguments.mixed_precision, leg.output)
     micro_batch = divide_batch(config, accelerator.num_processes)
     begun_from = None if leg.init is None else progress_in(leg.init)
     resolved = {
@@ -311,7 +305,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     return done >= last
 
 
-# --- one step -----------------------------------------------------------------------------------
+# --- parts of the loop ---------------------------------------------------------------------------
 
 
 def agree(accelerator, recent, norm, stop: StopSignal) -> tuple[dict[str, float], bool]:
@@ -382,74 +376,6 @@ def shown(row: dict[str, float]) -> str:
     if "gpu_gb" in row:
         parts.append(f"{row['gpu_gb']:.1f} GB")
     return ", ".join(parts)
-
-
-# --- set-up -------------------------------------------------------------------------------------
-
-
-def divide_batch(config, processes: int) -> int:
-    """Clips of one forward pass, so that the effective batch is what was asked for."""
-    from tgl_e2e.errors import InputError
-
-    share = processes * config.accumulation
-    if config.batch_size % share == 0:
-        return config.batch_size // share
-    values = [
-        n for n in range(1, config.batch_size + 1) if config.batch_size % (processes * n) == 0
-    ]
-    fits = (
-        f"with {processes} processes accumulation={', '.join(map(str, values))} works, or"
-        if values
-        else "use"
-    )
-    raise InputError(
-        f"batch_size {config.batch_size} cannot be divided by {processes} processes x "
-        f"{config.accumulation} accumulation; {fits} a batch_size that is a multiple "
-        f"of {share}"
-    )
-
-
-def sharding():
-    """FSDP as Accelerate is configured for it, its parameters gathered in float32: as without it,
-    autocast alone says what is computed in 16 bits (where both do, CPUs have no layer norm)."""
-    environment = os.environ
-    if environment.get("ACCELERATE_USE_FSDP") != "true" or environment.get("FSDP_VERSION") != "2":
-        return None
-    from accelerate import FullyShardedDataParallelPlugin
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-
-    return FullyShardedDataParallelPlugin(mixed_precision_policy=MixedPrecisionPolicy())
-
-
-def tracker_of(name: str) -> list[str] | None:
-    """The tracker for Accelerate; InputError if it is not known or not installed."""
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-    from tgl_e2e.errors import InputError
-
-    if name == "none":
-        return None
-    known = [str(tracker) for tracker in LOGGER_TYPE_TO_CLASS]
-    if name not in known:
-        raise InputError(f"tracker {name!r} is not known; use none or {', '.join(known)}")
-    if name not in [str(getattr(t, "value", t)) for t in get_available_trackers()]:
-        raise InputError(f"tracker {name!r} is not installed; pip install it, or use tracker=none")
-    return [name]
-
-
-def show_picture(accelerator, picture, step: int) -> None:
-    """A validation picture, for trackers that take images."""
-    import numpy as np
-    from PIL import Image
-
-    if not accelerator.is_main_process or not picture.is_file():
-        return
-    for tracker in accelerator.trackers:
-        if hasattr(tracker, "log_images"):
-            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-            tracker.log_images(
-                {"samples": np.asarray(Image.open(picture))[None]}, step=step, **layout
-            )
 
 
 if __name__ == "__main__":

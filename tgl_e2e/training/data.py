@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,7 @@ def _mixed(
     check: Check | None,
 ) -> MixedClips:
     """splits: one for all datasets or one each; where it is empty, a dataset takes no part."""
+    options = replace(options, clips_per_expression=1)  # a mixture has no epochs
     names, roots = _listed(config.dataset), _listed(config.root)
     shares = [float(share) for share in _listed(config.shares)] or [1.0] * len(names)
     splits = splits * len(names) if len(splits) == 1 else splits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import fields
@@ -16,6 +15,7 @@ from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.clips import ClipBatch, ClipOptions
 from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import replacing
 from tgl_e2e.model.adapter import TemporalAttention, resize_patch
 from tgl_e2e.model.checkpoint import save_checkpoint
 from tgl_e2e.model.cpu import FastProducts
@@ -148,12 +148,9 @@ class TrainingModule(nn.Module):
         save_checkpoint(self.model, folder, None, None, own)
         if self.head is not None:
             head = self.head.state_dict() if state is None else _part(state, "head.")
-            partial = folder / (HEAD_NAME + ".partial")
-            save_file(
-                {name: value.cpu().contiguous() for name, value in head.items()}, str(partial)
-            )
-            partial.chmod(0o644)  # safetensors writes for the owner alone
-            os.replace(partial, folder / HEAD_NAME)
+            head = {name: value.cpu().contiguous() for name, value in head.items()}
+            with replacing(folder / HEAD_NAME) as partial:
+                save_file(head, str(partial))
 
     def forward(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput | None]:
         """

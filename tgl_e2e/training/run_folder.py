@@ -13,9 +13,7 @@ moment leaves the old or the new one.
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import os
 import shutil
 import time
@@ -29,9 +27,9 @@ from torch import nn
 
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import replacing, try_lock
 from tgl_e2e.training.config import EARLIER_STAGES
 
-LOGGER = logging.getLogger(__name__)
 TRAINED_NAME = "trained.safetensors"  # in state/: the parameters that this stage changes
 LOCK_PATIENCE = 30.0  # seconds to wait for a run that is just saving and stopping
 
@@ -98,30 +96,14 @@ class RunFolder:
         self.accelerator.wait_for_everyone()
 
     def _wait_for_lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            LOGGER.warning("%s: no lock here; start no second training in it", self.path)
-            return
         deadline = time.monotonic() + LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):  # Lustre, some NFS, FUSE
-                    LOGGER.warning(
-                        "%s: no lock on this file system (%s); start no second training in it",
-                        self.path,
-                        error.strerror,
-                    )
-                    return
-                if time.monotonic() > deadline:
-                    raise InputError(
-                        f"{self.path}: another training writes to it; wait for it or "
-                        "give another --output"
-                    ) from None
-                time.sleep(0.2)
+        while not try_lock(self._lock):
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"{self.path}: another training writes to it; wait for it or "
+                    "give another --output"
+                )
+            time.sleep(0.2)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -322,10 +304,9 @@ def flat(values: dict, prefix: str = "") -> dict[str, int | float | str | bool]:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    _flush(partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text)
+        _flush(partial)
 
 
 def _flush(path: Path) -> None:
