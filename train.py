@@ -294,7 +294,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         folder.save_state({"step": done, "best": best})
     folder.write_network(module, resolved)
     LOGGER.info("network written to %s", leg.output)
-    if done < steps:
+    if done < steps or stopping:
         LOGGER.info(
             "stopped at step %d of %d; go on with the same command and --resume", done, steps
         )
@@ -302,7 +302,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
         tracker.finish()
     folder.close()
     accelerator.free_memory()
-    return done >= last
+    return done >= last and not stopping
 
 
 # --- parts of the loop ---------------------------------------------------------------------------
