@@ -15,6 +15,7 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.training.arguments import legs, parse_arguments
 from tgl_e2e.training.config import TrainConfig
 from tgl_e2e.training.data import training_clips, validation_clips
+from tgl_e2e.training.stage import score_of
 
 
 def resolve(*words: str):
@@ -109,11 +110,11 @@ def test_learning_rate(schedule):
 
 def test_the_best_network_is_chosen_by_a_figure_that_is_there():
     report = {"loss": 2.0, "iou": 0.5, "top1": 0.7}
-    assert train.score_of(report, "top1", "video") == 0.7
-    assert train.score_of(report, "loss", "video") == -2  # less is better
-    assert train.score_of({"loss": 2.0}, "iou", "dense") == -2
+    assert score_of(report, "top1", "video") == 0.7
+    assert score_of(report, "loss", "video") == -2  # less is better
+    assert score_of({"loss": 2.0}, "iou", "dense") == -2
     with pytest.raises(InputError, match=r"best=speed: .* iou, top1"):
-        train.score_of(report, "speed", "video")
+        score_of(report, "speed", "video")
 
 
 @pytest.fixture(scope="module")
