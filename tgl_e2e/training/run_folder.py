@@ -28,9 +28,11 @@ from torch import nn
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.files import replacing, try_lock
-from tgl_e2e.training.config import EARLIER_STAGES
+from tgl_e2e.training.config import EARLIER_STAGES, TrainConfig
 
 TRAINED_NAME = "trained.safetensors"  # in state/: the parameters that this stage changes
+# What runs did before there was the value, where that is not its default.
+BEFORE = {"clips_per_expression": 1, "dice_per_frame": True}
 LOCK_PATIENCE = 30.0  # seconds to wait for a run that is just saving and stopping
 
 
@@ -131,11 +133,8 @@ class RunFolder:
         # Values that are newer than that run are those of a network without them: the defaults.
         model = flat(TGLConfig.from_dict(before["model"]).to_dict(), "model.")
         own = flat(now["model"], "model.")
-        changed = [
-            name
-            for name in now["train"]
-            if name not in free and now["train"][name] != before["train"].get(name)
-        ]
+        train = {**TrainConfig().to_dict(), **BEFORE, **before["train"]}
+        changed = [n for n, value in now["train"].items() if n not in free and value != train[n]]
         changed += [name for name in sorted({*own, *model}) if own.get(name) != model.get(name)]
         changed += [
             name for name in now if name not in ("train", "model") and now[name] != before.get(name)
