@@ -11,32 +11,16 @@ save_pretrained writes it, log.jsonl with a line per step, and state/ to go on f
 
 from __future__ import annotations
 
-import ctypes
-import json
 import logging
 import math
 import os
-import signal
 import sys
 import time
 from collections import defaultdict
 
+from tgl_e2e.training.stopping import StopSignal, until_stopped
+
 LOGGER = logging.getLogger("train")
-# Values that a resumed run may change. All but steps leave alone what is learned; steps makes a run
-# longer or shorter, and its learning rate follows from there on.
-FREE = {
-    "steps",
-    "epochs",
-    "accumulation",
-    "root",
-    "workers",
-    "eval_every",
-    "eval_clips",
-    "save_every",
-    "tracker",
-    "best",
-    "checkpointing",
-}
 
 
 def main() -> int:
@@ -73,131 +57,65 @@ def main() -> int:
 
 def train(leg, arguments, stop: StopSignal) -> bool:
     """One stage; whether it came to its end."""
-    import numpy as np
-    import torch
-    from accelerate import Accelerator
-    from accelerate.utils import set_seed
-    from torch.utils.data import DataLoader
-    from tqdm import tqdm
+    from tgl_e2e.training.stage import Stage
 
-    from tgl_e2e.data.clips import collate
-    from tgl_e2e.training.data import training_clips, validation_clips
-    from tgl_e2e.training.module import TrainingModule, build_model, clip_options
-    from tgl_e2e.training.run_folder import RunFolder, flat, progress_in
-    from tgl_e2e.training.validation import Validation
-
-    config = leg.train
     if os.environ.get("RANK", "0") != "0":
         for name in ("train", "tgl_e2e"):
             logging.getLogger(name).setLevel(logging.ERROR)  # once is enough
-    accelerator = Accelerator(
-        mixed_precision=arguments.mixed_precision,
-        gradient_accumulation_steps=config.accumulation,
-        log_with=tracker_of(config.tracker),
-        project_dir=str(leg.output),
-    )
-    micro_batch = divide_batch(config, accelerator.num_processes)
-    begun_from = None if leg.init is None else progress_in(leg.init)
-    resolved = {
-        "stage": leg.stage,
-        "precision": accelerator.mixed_precision,
-        # relative, so that a run may be moved with all its stages
-        "init": None if leg.init is None else os.path.relpath(leg.init, leg.output),
-        "init_step": begun_from and begun_from["step"],
-        "train": config.to_dict(),
-        "model": leg.model.to_dict(),
-    }
-    folder = RunFolder(leg.output, accelerator)
-    if arguments.resume and folder.configured:  # a stage of a recipe may not have begun
-        folder.check_same(resolved, FREE)
-
-    # --- network and data ----------------------------------------------------------------------
-    set_seed(config.seed)  # the same weights on every process
-    module = TrainingModule(build_model(leg.model, leg.init, config.afresh), leg.stage, config)
-    if leg.init is not None:
-        module.load_head(leg.init)
-    elif leg.stage == "video":
-        LOGGER.warning("no --init: the paper starts this stage from the image stage's network")
-    if leg.stage == "video" and config.num_frames != leg.model.window:
-        LOGGER.warning(
-            "num_frames %d differs from model.window %d, which inference will use",
-            config.num_frames,
-            leg.model.window,
-        )
-    options = clip_options(config, leg.model.vision.image_size, leg.model.block)
-    clips, steps = training_clips(config, options)
-    fixed = validation_clips(config, options)
-    validation = None if fixed is None else Validation(fixed, micro_batch, accelerator)
-    trained = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        betas=(0.9, config.beta2),
-        foreach=True,
-    )
-    module, optimizer = accelerator.prepare(module, optimizer)
-
-    # --- where to begin ------------------------------------------------------------------------
-    folder.open(resume=arguments.resume)
-    done, best = 0, -math.inf
-    if arguments.resume and folder.progress is not None:  # else killed before the first state
-        progress = folder.load_state()
-        done, best = progress["step"], progress["best"]
-    last = min(steps, arguments.max_steps or steps)
-    if done >= last:
-        LOGGER.info("%s: already at step %d of %d", leg.stage, done, last)
-        folder.write_network(module, resolved)  # the run may have been killed just before that
+    stage = Stage(leg, arguments)
+    folder = stage.folder
+    if stage.finished:
+        LOGGER.info("%s: already at step %d of %d", leg.stage, stage.done, stage.last)
+        folder.write_network(stage.module, stage.resolved)  # it may have been killed before that
         folder.close()
         return True
-    folder.cut_log(done)
-    folder.write_configuration(resolved)
-    with folder.writing():
-        accelerator.init_trackers("tgl_e2e", config=flat(resolved))
-    loader = DataLoader(
-        # From the first clip that is still to come: each is made from its number alone.
-        clips,
-        sampler=range(done * config.batch_size, last * config.batch_size),
-        batch_size=micro_batch,
-        num_workers=config.workers,
-        collate_fn=collate,
-        worker_init_fn=leave_signals_to_main,
-        pin_memory=accelerator.device.type == "cuda",
-        generator=torch.Generator(),  # its own: the network's stays as it is
-    )
-    loader = accelerator.prepare_data_loader(loader)
-    LOGGER.info(
-        "%s: %d trained parameters, steps %d to %d of %d, %d clips x %d frames (%d at once "
-        "on each of %d processes), %s on %s",
-        leg.stage,
-        sum(p.numel() for p in trained),
-        done,
-        last,
-        steps,
-        config.batch_size,
-        config.num_frames,
-        micro_batch,
-        accelerator.num_processes,
-        accelerator.mixed_precision,
-        accelerator.device,
-    )
+    stopping = loop(stage, stop)
+    if stage.saved != stage.done:
+        stage.save()
+    folder.write_network(stage.module, stage.resolved)
+    LOGGER.info("network written to %s", leg.output)
+    if stage.done < stage.steps or stopping:
+        LOGGER.info(
+            "stopped at step %d of %d; go on with the same command and --resume",
+            stage.done,
+            stage.steps,
+        )
+    for tracker in stage.accelerator.trackers:
+        tracker.finish()
+    folder.close()
+    stage.accelerator.free_memory()
+    return stage.done >= stage.last and not stopping
 
-    # --- the loop ------------------------------------------------------------------------------
-    micro = done * config.accumulation
+
+def loop(stage, stop: StopSignal) -> bool:
+    """The steps that are still to come; whether a stop was asked for."""
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    config, accelerator, module = stage.config, stage.accelerator, stage.module
+    loader, alone = stage.begin(), accelerator.num_processes == 1
+    micro = stage.done * config.accumulation
     recent: dict[str, list[torch.Tensor]] = defaultdict(list)
     names: list[list[str]] = []  # of the samples of this step, for an error
     module.train()
     begin, waited, asked = time.perf_counter(), 0.0, time.perf_counter()
     bar = tqdm(
-        total=last,
-        initial=done,
+        total=stage.last,
+        initial=stage.done,
         disable=not accelerator.is_local_main_process,
         mininterval=2,
-        desc=leg.stage,
+        desc=stage.leg.stage,
         unit="step",
     )
     with bar:
-        for batch in loader:
+        stopping = False
+        if stage.unchecked:
+            before = stage.best
+            stopping = not stage.validate(stop)
+            if stage.best > before:
+                stage.save()
+        for batch in () if stopping else until_stopped(loader, stop, alone):
             waited += time.perf_counter() - asked
             # Dropout is a pure function of seed, step and process too: a kill changes nothing.
             draw = np.random.SeedSequence([config.seed, micro, accelerator.process_index])
@@ -213,66 +131,51 @@ def train(leg, arguments, stop: StopSignal) -> bool:
                 if not accelerator.sync_gradients:
                     asked = time.perf_counter()
                     continue
-                norm = accelerator.clip_grad_norm_(trained, config.clip_norm)
-                row, stopping = agree(accelerator, recent, norm, stop)
-                # Under fp16 an infinite gradient is how the scaler finds its scale.
-                if not math.isfinite(
-                    row["loss"] + (row["grad_norm"] if accelerator.scaler is None else 0.0)
-                ):
-                    raise not_finite(accelerator, row, done + 1, recent["loss"], names)
+                row, stopping = step(stage, recent, names, stop)
                 recent.clear()
                 names.clear()
-                for group in optimizer.param_groups:
-                    group["lr"] = config.lr * rate(config, done, steps)
-                optimizer.step()
-                optimizer.zero_grad()
-            done += 1
-            now = time.perf_counter()
+            stage.done += 1
+            seconds = time.perf_counter() - begin
             row |= {
-                "lr": optimizer.param_groups[0]["lr"],
-                "steps/s": round(1 / (now - begin), 4),
-                "samples/s": round(config.batch_size / (now - begin), 3),
-                "data_wait": round(waited / (now - begin), 4),
+                "lr": stage.optimizer.param_groups[0]["lr"],
+                "steps/s": round(1 / seconds, 4),
+                "samples/s": round(config.batch_size / seconds, 3),
+                "data_wait": round(waited / seconds, 4),
             }
             if accelerator.device.type == "cuda":
                 row["gpu_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
-            folder.append("log.jsonl", {"step": done, **row})
-            with folder.writing():
-                accelerator.log(row, step=done)
+            stage.folder.append("log.jsonl", {"step": stage.done, **row})
+            with stage.folder.writing():
+                accelerator.log(row, step=stage.done)
             bar.update()
             bar.set_postfix_str(shown(row), refresh=False)
-            if validation is not None and (done % config.eval_every == 0 or done == last):
-                picture = leg.output / "samples" / f"{done:06d}.png"
-                report = validation.run(module, picture if accelerator.is_main_process else None)
-                LOGGER.info("step %d %s", done, json.dumps(report))
-                folder.append("valid.jsonl", {"step": done, **report})
-                with folder.writing():
-                    accelerator.log({f"valid/{name}": v for name, v in report.items()}, step=done)
-                    show_picture(accelerator, picture, done)
-                score = score_of(report, config.best, leg.stage)
-                if score > best:
-                    best = score
-                    folder.write_network(module, resolved, best=True)
-            if done % config.save_every == 0 or done == last or stopping:
-                folder.save_state({"step": done, "best": best})
+            stopping = stopping or not stage.validate(stop)
+            if stage.done % config.save_every == 0 or stage.done == stage.last:
+                stage.save()
             if stopping:
                 break
             begin = asked = time.perf_counter()
             waited = 0.0
-    folder.write_network(module, resolved)
-    LOGGER.info("network written to %s", leg.output)
-    if done < steps:
-        LOGGER.info(
-            "stopped at step %d of %d; go on with the same command and --resume", done, steps
-        )
-    for tracker in accelerator.trackers:
-        tracker.finish()
-    folder.close()
-    accelerator.free_memory()
-    return done >= last
+    return stopping
 
 
-# --- one step -----------------------------------------------------------------------------------
+def step(stage, recent, names, stop: StopSignal) -> tuple[dict[str, float], bool]:
+    """One step of the optimizer: means of the losses and the gradient's norm, and whether any
+    process shall stop."""
+    accelerator, optimizer = stage.accelerator, stage.optimizer
+    norm = accelerator.clip_grad_norm_(stage.trained, stage.config.clip_norm)
+    row, stopping = agree(accelerator, recent, norm, stop)
+    # Under fp16 an infinite gradient is how the scaler finds its scale.
+    if not math.isfinite(row["loss"] + (row["grad_norm"] if accelerator.scaler is None else 0.0)):
+        raise not_finite(accelerator, row, stage.done + 1, recent["loss"], names)
+    for group, lr in zip(optimizer.param_groups, stage.rates, strict=True):
+        group["lr"] = lr * rate(stage.config, stage.done, stage.steps)
+    optimizer.step()
+    optimizer.zero_grad()
+    return row, stopping
+
+
+# --- parts of the loop ---------------------------------------------------------------------------
 
 
 def agree(accelerator, recent, norm, stop: StopSignal) -> tuple[dict[str, float], bool]:
@@ -310,20 +213,6 @@ def not_finite(accelerator, row, step: int, losses, names: list[list[str]]) -> E
     )
 
 
-def score_of(report: dict[str, float], name: str, stage: str) -> float:
-    """What the best network has most of: the figure asked for, or little loss."""
-    from tgl_e2e.errors import InputError
-
-    if name == "loss" or stage == "dense":
-        return -report["loss"]
-    if name not in report:
-        raise InputError(
-            f"best={name}: no figure of the validation; use loss or "
-            f"{', '.join(key for key in report if key != 'loss')}"
-        )
-    return report[name]
-
-
 def rate(config, step: int, steps: int) -> float:
     """Factor of the learning rate: linear warm-up, then the schedule."""
     if step < config.warmup:
@@ -343,86 +232,6 @@ def shown(row: dict[str, float]) -> str:
     if "gpu_gb" in row:
         parts.append(f"{row['gpu_gb']:.1f} GB")
     return ", ".join(parts)
-
-
-# --- set-up -------------------------------------------------------------------------------------
-
-
-def divide_batch(config, processes: int) -> int:
-    """Clips of one forward pass, so that the effective batch is what was asked for."""
-    from tgl_e2e.errors import InputError
-
-    share = processes * config.accumulation
-    if config.batch_size % share == 0:
-        return config.batch_size // share
-    values = [
-        n for n in range(1, config.batch_size + 1) if config.batch_size % (processes * n) == 0
-    ]
-    fits = (
-        f"with {processes} processes accumulation={', '.join(map(str, values))} works, or"
-        if values
-        else "use"
-    )
-    raise InputError(
-        f"batch_size {config.batch_size} cannot be divided by {processes} processes x "
-        f"{config.accumulation} accumulation; {fits} a batch_size that is a multiple "
-        f"of {share}"
-    )
-
-
-def tracker_of(name: str) -> list[str] | None:
-    """The tracker for Accelerate; InputError if it is not known or not installed."""
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-    from tgl_e2e.errors import InputError
-
-    if name == "none":
-        return None
-    known = [str(tracker) for tracker in LOGGER_TYPE_TO_CLASS]
-    if name not in known:
-        raise InputError(f"tracker {name!r} is not known; use none or {', '.join(known)}")
-    if name not in [str(getattr(t, "value", t)) for t in get_available_trackers()]:
-        raise InputError(f"tracker {name!r} is not installed; pip install it, or use tracker=none")
-    return [name]
-
-
-def show_picture(accelerator, picture, step: int) -> None:
-    """A validation picture, for trackers that take images."""
-    import numpy as np
-    from PIL import Image
-
-    if not accelerator.is_main_process or not picture.is_file():
-        return
-    for tracker in accelerator.trackers:
-        if hasattr(tracker, "log_images"):
-            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-            tracker.log_images(
-                {"samples": np.asarray(Image.open(picture))[None]}, step=step, **layout
-            )
-
-
-def leave_signals_to_main(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; a worker that died of it would break the stop."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-class StopSignal:
-    """SIGTERM and Ctrl-C ask for a stop after the current step, and so does the launcher's end: a
-    run whose launcher was killed would go on unseen otherwise. A second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._request)
-        if sys.platform == "linux" and "ACCELERATE_MIXED_PRECISION" in os.environ:
-            pr_set_pdeathsig = 1
-            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-
-    def _request(self, number: int, _) -> None:
-        self.requested = True
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def test_workers_do_not_change_samples(dataset, workers):
 
 def test_every_expression_comes_once_per_epoch_in_another_order(dataset):
     clips = RecordedClips([dataset], PLAIN, 3 * dataset.num_expressions, seed=0)
-    count = clips.num_expressions
+    count = clips.epoch_length
     assert count == dataset.num_expressions
     names = [clips[i].name for i in range(len(clips))]
     pairs = [name.split(" frames")[0] for name in names]
@@ -304,9 +304,9 @@ def test_expressions_without_any_mask_are_dropped_and_counted(copy, caplog):
     data = read_mevis(copy, "train")
     with caplog.at_level(logging.INFO):
         clips = RecordedClips([data], PLAIN, 10, seed=0)
-    assert without > 0 and clips.num_expressions == data.num_expressions - without
+    assert without > 0 and clips.epoch_length == data.num_expressions - without
     assert len(caplog.records) == 1
-    assert f"{clips.num_expressions} expressions of 8 videos; {without} more" in caplog.text
+    assert f"{clips.epoch_length} expressions of 8 videos; {without} more" in caplog.text
 
 
 def test_all_expressions_dropped_is_an_error(copy):
@@ -391,9 +391,51 @@ def test_data_sets_are_mixed(dataset, tmp_path):
     image = dataclasses.replace(read_mevis(write_video(tmp_path, 1), "train"), kind="refcoco")
     clips = RecordedClips([dataset, image], PLAIN, 100, seed=0)
     count = dataset.num_expressions + 1
-    assert clips.num_expressions == count
+    assert clips.epoch_length == count
     kinds = [clips[i].cue for i in range(count)]
     assert kinds.count("refcoco") == 1 and kinds.count("mevis") == count - 1
+
+
+def test_an_epoch_has_as_many_clips_of_an_expression_as_is_asked_for(dataset):
+    """0: as many as clips of T frames go into its video."""
+
+    def counts(times: int) -> dict[str, int]:
+        options = dataclasses.replace(PLAIN, clips_per_expression=times)
+        clips = RecordedClips([dataset], options, 1, seed=0)
+        found: dict[str, int] = {}
+        for place in range(clips.epoch_length):
+            _, video, _ = clips._find(0, place)
+            found[video.name] = found.get(video.name, 0) + 1
+        return found
+
+    once = counts(1)
+    assert counts(3) == {name: 3 * count for name, count in once.items()}
+    fitting = {video.name: -(-video.num_frames // 6) for video in dataset.videos}
+    assert min(fitting.values()) > 1
+    assert counts(0) == {name: fitting[name] * count for name, count in once.items()}
+
+
+def test_clips_of_one_expression_differ(tmp_path):
+    data = read_mevis(write_video(tmp_path, 60), "train")
+    clips = RecordedClips([data], dataclasses.replace(PLAIN, clips_per_expression=0), 10, seed=0)
+    assert clips.epoch_length == 10
+    assert len({clips[i].name for i in range(10)}) > 5
+
+
+def test_bad_texts_are_named_or_left_out_and_counted(dataset, caplog):
+    video = dataset.videos[2]
+    bad = video.expressions[0]
+
+    def check(text: str) -> None:
+        if text == bad.text:
+            raise InputError("the text is too long")
+
+    same = sum(e.text == bad.text for v in dataset.videos for e in v.expressions)
+    with pytest.raises(InputError, match=r"video \S+, expression \S+: the text is too long; skip_"):
+        RecordedClips([dataset], PLAIN, 4, seed=0, check=check)
+    clips = RecordedClips([dataset], PLAIN, 4, seed=0, check=check, skip_bad=True)
+    assert clips.epoch_length == dataset.num_expressions - same
+    assert f"{same} expressions with bad texts are left out" in caplog.text
 
 
 class Squares:

@@ -5,7 +5,8 @@ import torch
 from networks import build
 
 from tgl_e2e.errors import InputError
-from tgl_e2e.training.module import build_model
+from tgl_e2e.training.config import TrainConfig
+from tgl_e2e.training.module import TrainingModule, build_model
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,15 @@ def test_a_network_goes_on_with_larger_pictures(saved):
         assert adapter.temporal.position.shape[0] == 4 * patch**2
     with pytest.raises(InputError, match="does not divide"):
         build_model(model.config.with_values(**{"adapter.patch_sizes": [12, 12, 6]}), folder)
+
+
+def test_sam2_has_a_learning_rate_of_its_own(saved):
+    module = TrainingModule(saved[0], "video", TrainConfig(lr=1e-3, sam_lr_factor=0.1))
+    names = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
+    rest, sam = module.parameter_groups()
+    assert (rest["lr"], sam["lr"]) == (1e-3, pytest.approx(1e-4))
+    assert all("vision.sam." in names[id(p)] for p in sam["params"])
+    assert not any("vision.sam." in names[id(p)] for p in rest["params"])
+    assert len(rest["params"]) + len(sam["params"]) == len(names)
+    (group,) = TrainingModule(saved[0], "video", TrainConfig(lr=1e-3)).parameter_groups()
+    assert [id(p) for p in group["params"]] == list(names)

@@ -15,6 +15,7 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.training.arguments import legs, parse_arguments
 from tgl_e2e.training.config import TrainConfig
 from tgl_e2e.training.data import training_clips, validation_clips
+from tgl_e2e.training.stage import score_of
 
 
 def resolve(*words: str):
@@ -30,10 +31,11 @@ def test_presets_train_as_the_paper_says(preset):
     assert (video.dataset, video.epochs, video.steps) == ("mevis", 1, 0)
     assert (video.batch_size, video.lr) == (4, 1e-5)
     assert video.num_frames == TGLConfig.from_preset(preset).window
+    assert video.uniform_share == 0.4  # as inference deals frames; not in the paper
     for stage in (image, video):
         assert (stage.dice_weight, stage.focal_weight, stage.tam_weight) == (1, 1, 1)
         assert (stage.weight_decay, stage.beta2, stage.schedule) == (0, 0.999, "constant")
-        assert stage.moment_sampling and stage.selective and stage.uniform_share == 0
+        assert stage.moment_sampling and stage.selective and stage.sam_lr_factor == 0.1
 
 
 def test_values_come_from_preset_then_recipe_then_command_line():
@@ -108,11 +110,11 @@ def test_learning_rate(schedule):
 
 def test_the_best_network_is_chosen_by_a_figure_that_is_there():
     report = {"loss": 2.0, "iou": 0.5, "top1": 0.7}
-    assert train.score_of(report, "top1", "video") == 0.7
-    assert train.score_of(report, "loss", "video") == -2  # less is better
-    assert train.score_of({"loss": 2.0}, "iou", "dense") == -2
+    assert score_of(report, "top1", "video") == 0.7
+    assert score_of(report, "loss", "video") == -2  # less is better
+    assert score_of({"loss": 2.0}, "iou", "dense") == -2
     with pytest.raises(InputError, match=r"best=speed: .* iou, top1"):
-        train.score_of(report, "speed", "video")
+        score_of(report, "speed", "video")
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,7 @@ def mevis(tmp_path_factory):
 def test_epochs_become_steps(mevis):
     config = TrainConfig(dataset="mevis", root=str(mevis), epochs=3, batch_size=2, valid_split="")
     clips, steps = training_clips(config, ClipOptions(size=64))
-    assert steps == round(3 * clips.num_expressions / 2) and len(clips) == steps * 2
+    assert steps == round(3 * clips.epoch_length / 2) and len(clips) == steps * 2
     clips, steps = training_clips(
         TrainConfig(dataset="mevis", root=str(mevis), steps=5), ClipOptions(size=64)
     )
@@ -167,7 +169,7 @@ def test_data_sets_in_folders_of_their_own(mevis, tmp_path):
 
     def expressions(dataset, root):
         config = TrainConfig(dataset=dataset, root=root, valid_split="")
-        return training_clips(config, ClipOptions(size=64))[0].num_expressions
+        return training_clips(config, ClipOptions(size=64))[0].epoch_length
 
     first, second = expressions("mevis", str(mevis)), expressions("motion", str(tmp_path))
     assert expressions("mevis, motion", f"{mevis}, {tmp_path}") == first + second

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from tgl_e2e.data.sampling import choose_stretch, sample_evenly, sample_in_stretch
 from tgl_e2e.windows import deal_windows
@@ -27,6 +28,7 @@ class ClipOptions:
     remember_target: float = 0.0
     photometric: float = 0.0
     # Of recorded data sets:
+    clips_per_expression: int = 1
     flip: float = 0.0
     scale: float = 0.0
     # Of the synthetic set:
@@ -81,39 +83,28 @@ class ClipBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
         """The batch with its tensors on ``device``."""
-
-        def move(value: Tensor) -> Tensor:
-            return value.to(device, non_blocking=non_blocking)
-
-        return ClipBatch(
-            self.names,
-            move(self.frames),
-            self.texts,
-            move(self.positions),
-            move(self.relevant),
-            move(self.target),
-            move(self.remember),
-            {name: move(value) for name, value in self.labels.items()},
-            self.cues,
-        )
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClipBatch:
         """The batch in page-locked memory, from where it reaches a GPU without waiting."""
-        return ClipBatch(
-            self.names,
-            self.frames.pin_memory(),
-            self.texts,
-            self.positions.pin_memory(),
-            self.relevant.pin_memory(),
-            self.target.pin_memory(),
-            self.remember.pin_memory(),
-            {name: value.pin_memory() for name, value in self.labels.items()},
-            self.cues,
-        )
+        return self._changed(Tensor.pin_memory)
+
+    def share_memory(self) -> ClipBatch:
+        """The batch in memory that all processes see."""
+        return self._changed(Tensor.share_memory_)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["labels"] = {name: change(value) for name, value in self.labels.items()}
+        tensors = {name: change(x) for name, x in values.items() if isinstance(x, Tensor)}
+        return ClipBatch(**{**values, **tensors})
 
 
 def collate(clips: list[Clip]) -> ClipBatch:
-    return ClipBatch(
+    """The clips as one batch. In a loader's worker it lies in shared memory at once: where that is
+    too small, an error comes of it; later, in the queue's thread, it would be lost and the training
+    wait for ever."""
+    batch = ClipBatch(
         names=[c.name for c in clips],
         frames=torch.stack([c.frames for c in clips]),
         texts=[c.text for c in clips],
@@ -124,6 +115,7 @@ def collate(clips: list[Clip]) -> ClipBatch:
         labels={name: torch.stack([c.labels[name] for c in clips]) for name in clips[0].labels},
         cues=[c.cue for c in clips],
     )
+    return batch if get_worker_info() is None else batch.share_memory()
 
 
 def choose_frames(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ LOGGER = logging.getLogger(__name__)
 
 
 class RecordedClips(Dataset):
-    """Clips of one or several data sets, every expression once per epoch, in an order of its own.
+    """Clips of one or several data sets; every expression comes ``options.clips_per_expression``
+    times per epoch (0: as often as T frames go into its video), in an order of the epoch's own.
 
     Sample k is the expression at place ``k % n`` of epoch ``k // n``'s order, and a pure function
     of the seed, that epoch and that place, whatever worker makes it. Expressions whose objects have
@@ -31,20 +32,31 @@ class RecordedClips(Dataset):
         datasets: the videos of all of them are mixed.
         options: see :class:`ClipOptions`.
         length: samples, over all epochs.
+        check: raises InputError for a text that the network cannot take; None: not asked.
+        skip_bad: such expressions are left out and counted.
 
     Raises:
         InputError: no expression can be trained on, or of one it is not known what it means.
     """
 
     def __init__(
-        self, datasets: Sequence[VideoDataset], options: ClipOptions, length: int, seed: int
+        self,
+        datasets: Sequence[VideoDataset],
+        options: ClipOptions,
+        length: int,
+        seed: int,
+        check: Callable[[str], object] | None = None,
+        skip_bad: bool = False,
     ) -> None:
         self.options = options
         self.length = length
         self.seed = seed
         self._datasets = tuple(datasets)
         # (n, 3) data set, video, expression: one array, that workers share without copying it.
-        found = [_usable(dataset, number) for number, dataset in enumerate(self._datasets)]
+        found = [
+            _usable(dataset, options, check, skip_bad, number)
+            for number, dataset in enumerate(self._datasets)
+        ]
         self._places = np.concatenate([np.empty((0, 3), dtype=np.int32), *found])
         if not len(self._places):
             where = " and ".join(str(dataset.root) for dataset in self._datasets)
@@ -52,8 +64,8 @@ class RecordedClips(Dataset):
         self._order: tuple[int, np.ndarray] | None = None  # of the epoch asked for last
 
     @property
-    def num_expressions(self) -> int:
-        """n, samples per epoch: the (video, expression) pairs that are trained on."""
+    def epoch_length(self) -> int:
+        """n, samples per epoch."""
         return len(self._places)
 
     def __len__(self) -> int:
@@ -62,7 +74,7 @@ class RecordedClips(Dataset):
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < self.length:
             raise IndexError(f"sample {index} of {self.length}")
-        epoch, place = divmod(index, self.num_expressions)
+        epoch, place = divmod(index, self.epoch_length)
         dataset, video, expression = self._find(epoch, place)
         # [0, ...] draws orders, [1, ...] samples: numpy pads short seeds with zeros.
         rng = np.random.default_rng([1, self.seed, epoch, place])
@@ -71,7 +83,7 @@ class RecordedClips(Dataset):
     def _find(self, epoch: int, place: int) -> tuple[VideoDataset, VideoRecord, ExpressionRecord]:
         if self._order is None or self._order[0] != epoch:
             rng = np.random.default_rng([0, self.seed, epoch])
-            self._order = epoch, rng.permutation(self.num_expressions)
+            self._order = epoch, rng.permutation(self.epoch_length)
         number, video, expression = self._places[self._order[1][place]]
         dataset = self._datasets[number]
         record = dataset.videos[video]
@@ -116,9 +128,16 @@ def draw_clip(
     )
 
 
-def _usable(dataset: VideoDataset, number: int) -> np.ndarray:
-    """(n, 3) int32: number, video, expression of what can be trained on."""
-    places, dropped = [], 0
+def _usable(
+    dataset: VideoDataset,
+    options: ClipOptions,
+    check: Callable[[str], object] | None,
+    skip_bad: bool,
+    number: int,
+) -> np.ndarray:
+    """(n, 3) int32: number, video, expression of what can be trained on, each as often as an epoch
+    has it."""
+    places, dropped, bad, kept = [], 0, 0, 0
     for v, video in enumerate(dataset.videos):
         for e, expression in enumerate(video.expressions):
             known = expression.objects is not None and expression.moments is not None
@@ -132,15 +151,30 @@ def _usable(dataset: VideoDataset, number: int) -> np.ndarray:
             ):
                 dropped += 1
                 continue
-            places.append((number, v, e))
+            try:
+                if check is not None:
+                    check(expression.text)
+            except InputError as error:
+                if not skip_bad:
+                    raise InputError(
+                        f"{dataset.root}: video {video.name}, expression {expression.id}: {error}; "
+                        "skip_bad_expressions=true leaves such expressions out"
+                    ) from None
+                bad += 1
+                continue
+            kept += 1
+            times = options.clips_per_expression or -(-video.num_frames // options.num_frames)
+            places += [(number, v, e)] * times
     LOGGER.info(
         "%s %s: %d expressions of %d videos; %d more are dropped, their objects have no mask",
         dataset.kind,
         dataset.split,
-        len(places),
+        kept,
         len(dataset.videos),
         dropped,
     )
+    if bad:
+        LOGGER.warning("%s: %d expressions with bad texts are left out", dataset.root, bad)
     return np.array(places, dtype=np.int32).reshape(-1, 3)
 
 

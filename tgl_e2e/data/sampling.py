@@ -110,7 +110,7 @@ def sample_evenly(
     rng: np.random.Generator,
     moment_sampling: bool = True,
 ) -> tuple[tuple[int, int], np.ndarray]:
-    """Draws a clip of evenly spaced frames, half of it (one more or less) in M+ if that can be.
+    """Draws a clip of evenly spaced frames, at least half of it in M+ if that can be.
 
     Frames drawn one by one crowd where M+ is, and the times between them give the moments away: on
     `motion` the distance to a frame's neighbours alone ranks the frames of such clips as well as a
@@ -125,8 +125,9 @@ def sample_evenly(
 
     Returns:
         (start, end) of the stretch, end exclusive, of min(block, T_V) frames, and (num_frames,)
-        int64 frame positions in it, ascending. The clip goes through a random frame of M+, at one
-        of the places and spacings that come nearest to half: inside a long moment all of it is M+.
+        int64 frame positions in it, ascending. The clip goes through a random frame of M+, with
+        half of the frames in M+ and each other frame as often as chance has it, or at one of the
+        places and spacings that come nearest: inside a long moment all of it is M+.
         Where the stretch is shorter than the clip, frames come again (see sample_in_stretch).
 
     Raises:

@@ -15,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoTokenizer,
+    BatchEncoding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     RobertaTokenizer,
@@ -232,8 +233,8 @@ class TextEncoder(nn.Module):
     def encoder(self) -> PreTrainedModel:
         return getattr(self, self.prefix)
 
-    def tokenize(self, texts: list[str]) -> TextTokens:
-        """Raises InputError for an empty sentence or one longer than the encoder takes."""
+    def check(self, texts: list[str]) -> BatchEncoding:
+        """The tokens; InputError for an empty sentence or one longer than the encoder takes."""
         for text in texts:
             if not text.strip():
                 raise InputError(
@@ -247,6 +248,11 @@ class TextEncoder(nn.Module):
                     f"the text {text[:40]!r}... has {length} tokens; the encoder "
                     f"takes {self.max_tokens}: shorten it"
                 )
+        return encoded
+
+    def tokenize(self, texts: list[str]) -> TextTokens:
+        """Raises InputError as :meth:`check` does."""
+        encoded = self.check(texts)
         ids = torch.tensor(encoded["input_ids"])
         mask = torch.tensor(encoded["attention_mask"], dtype=torch.bool)
         verbs = torch.zeros_like(mask)

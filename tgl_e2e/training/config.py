@@ -13,6 +13,25 @@ from tgl_e2e.model.trained import STAGES as STAGES  # one list for both, nothing
 EARLIER_STAGES = "stages"  # in the folder of a recipe's run: its stages but the last
 SCHEDULES = ("cosine", "linear", "constant")
 
+_LIMITS = {
+    "at least 1": (
+        lambda x: x >= 1,
+        "batch_size accumulation num_frames eval_every eval_clips save_every",
+    ),
+    "at least 0": (
+        lambda x: x >= 0,
+        "steps clips_per_expression seed workers warmup weight_decay dice_weight focal_weight "
+        "tam_weight presence_weight dense_weight",
+    ),
+    "greater than 0": (lambda x: x > 0, "lr sam_lr_factor clip_norm epochs"),
+    "a share, from 0 to 1": (
+        lambda x: 0 <= x <= 1,
+        "flip photometric scale full_share medium_share uniform_share no_target_share "
+        "appearance_share aspect_share compress_share clutter_share remember_target focal_alpha",
+    ),
+    "from 0 to less than 1": (lambda x: 0 <= x < 1, "beta2"),
+}
+
 
 def _value(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
@@ -39,11 +58,20 @@ class TrainConfig:
     valid_split: str = _value("valid_u", "split to validate on, or one each; empty: no validation")
     steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
     epochs: float = _value(1.0, "passes over the expressions, where steps is 0")
+    clips_per_expression: int = _value(
+        0, "clips of each expression in an epoch; 0: as many as num_frames go into its video"
+    )
+    skip_bad_expressions: bool = _value(
+        False, "leave out and count expressions of data sets that are empty or too long"
+    )
     batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
     accumulation: int = _value(1, "backward passes per optimizer step")
     num_frames: int = _value(8, "T, frames of a clip; 1 in the stages dense and image")
     static: bool = _value(False, "scenes in which nothing moves (stages of single frames)")
     lr: float = _value(1e-4, "learning rate after warm-up")
+    sam_lr_factor: float = _value(
+        1.0, "the learning rate of vision.sam.* over that of all else; 0.1 where it is pretrained"
+    )
     schedule: str = _value("cosine", "after warm-up: cosine (to 2 %), linear (to 0) or constant")
     warmup: int = _value(100, "steps of linear warm-up")
     weight_decay: float = _value(0.01, "AdamW's weight decay; at 0 it is Adam")
@@ -123,58 +151,8 @@ class TrainConfig:
     save_every: int = _value(250, "steps between resumable checkpoints")
 
     def __post_init__(self) -> None:
-        for names, right, words in (
-            (
-                (
-                    "batch_size",
-                    "accumulation",
-                    "num_frames",
-                    "eval_every",
-                    "eval_clips",
-                    "save_every",
-                ),
-                lambda x: x >= 1,
-                "at least 1",
-            ),
-            (
-                (
-                    "steps",
-                    "seed",
-                    "workers",
-                    "warmup",
-                    "weight_decay",
-                    "dice_weight",
-                    "focal_weight",
-                    "tam_weight",
-                    "presence_weight",
-                    "dense_weight",
-                ),
-                lambda x: x >= 0,
-                "at least 0",
-            ),
-            (("lr", "clip_norm", "epochs"), lambda x: x > 0, "greater than 0"),
-            (
-                (
-                    "flip",
-                    "photometric",
-                    "scale",
-                    "full_share",
-                    "medium_share",
-                    "uniform_share",
-                    "no_target_share",
-                    "appearance_share",
-                    "aspect_share",
-                    "compress_share",
-                    "clutter_share",
-                    "remember_target",
-                    "focal_alpha",
-                ),
-                lambda x: 0 <= x <= 1,
-                "a share, from 0 to 1",
-            ),
-            (("beta2",), lambda x: 0 <= x < 1, "from 0 to less than 1"),
-        ):
-            for name in names:
+        for words, (right, names) in _LIMITS.items():
+            for name in names.split():
                 if not right(getattr(self, name)):
                     raise InputError(f"{name} is {getattr(self, name)}; it must be {words}")
         if self.full_share + self.medium_share > 1:

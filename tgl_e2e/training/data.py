@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from tgl_e2e.training.config import TrainConfig
 
 LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 1000
+Check = Callable[[str], object]  # raises InputError for a text that the network cannot take
 ENDLESS = ("motion", "coco", "scenes")  # rendered or drawn as they are asked for
 
 
@@ -43,11 +46,17 @@ class MixedClips(Dataset):
         return clip
 
 
-def training_clips(config: TrainConfig, options: ClipOptions) -> tuple[Dataset, int]:
+def training_clips(
+    config: TrainConfig, options: ClipOptions, check: Check | None = None
+) -> tuple[Dataset, int]:
     """The clips of a whole stage, in order, and its number of steps.
 
+    Args:
+        check: raises InputError for a text that the network cannot take; None: not asked.
+
     Raises:
-        InputError: a dataset that is unknown or not there, or no way to tell how many steps.
+        InputError: a dataset that is unknown or not there, a text that is bad, or no way to tell
+            how many steps.
     """
     if config.dataset == "motion" and not config.root:
         if config.steps < 1:
@@ -63,14 +72,17 @@ def training_clips(config: TrainConfig, options: ClipOptions) -> tuple[Dataset, 
         if config.steps < 1:
             raise InputError("steps is 0, and a mixture has no end: give steps=N")
         length = config.steps * config.batch_size
-        return _mixed(config, _listed(config.split), options, length, config.seed), config.steps
-    clips = _recorded(config, config.split, options, 0, config.seed)
-    steps = config.steps or max(1, round(config.epochs * clips.num_expressions / config.batch_size))
+        splits = _listed(config.split)
+        return _mixed(config, splits, options, length, config.seed, check), config.steps
+    clips = _recorded(config, config.split, options, 0, config.seed, check)
+    steps = config.steps or max(1, round(config.epochs * clips.epoch_length / config.batch_size))
     clips.length = steps * config.batch_size
     return clips, steps
 
 
-def validation_clips(config: TrainConfig, options: ClipOptions) -> Dataset | None:
+def validation_clips(
+    config: TrainConfig, options: ClipOptions, check: Check | None = None
+) -> Dataset | None:
     """Always the same clips, whatever the training mix: figures of runs can be compared."""
     if not config.valid_split:
         return None
@@ -90,16 +102,24 @@ def validation_clips(config: TrainConfig, options: ClipOptions) -> Dataset | Non
         names = _listed(config.dataset)
         if config.shares or set(names) & set(ENDLESS[1:]):
             splits = _listed(config.valid_split)
-            return _mixed(config, splits, plain, config.eval_clips, VALIDATION_SEED)
-        return _recorded(config, config.valid_split, plain, config.eval_clips, VALIDATION_SEED)
+            return _mixed(config, splits, plain, config.eval_clips, VALIDATION_SEED, check)
+        return _recorded(
+            config, config.valid_split, plain, config.eval_clips, VALIDATION_SEED, check
+        )
     except InputError as error:
         raise InputError(f"{error} (to validate on; valid_split= leaves validation out)") from None
 
 
 def _mixed(
-    config: TrainConfig, splits: list[str], options: ClipOptions, length: int, seed: int
+    config: TrainConfig,
+    splits: list[str],
+    options: ClipOptions,
+    length: int,
+    seed: int,
+    check: Check | None,
 ) -> MixedClips:
     """splits: one for all datasets or one each; where it is empty, a dataset takes no part."""
+    options = replace(options, clips_per_expression=1)  # a mixture has no epochs
     names, roots = _listed(config.dataset), _listed(config.root)
     shares = [float(share) for share in _listed(config.shares)] or [1.0] * len(names)
     splits = splits * len(names) if len(splits) == 1 else splits
@@ -114,23 +134,26 @@ def _mixed(
     for name, root, share, split in zip(names, roots, shares, splits, strict=True):
         if not split or not share:
             continue
-        sources.append(_source(name, root, split, options, length, seed))
+        if name in ENDLESS[1:] or (name == "motion" and not root):
+            sources.append(_endless(name, root, split, options, length, seed))
+        else:
+            recorded = [read_dataset(name, Path(root), split)]
+            skip = config.skip_bad_expressions
+            sources.append(RecordedClips(recorded, options, length, seed, check, skip))
         kept.append(share)
     if not sources:
         raise InputError(f"dataset={config.dataset}: no split of any is asked for")
     return MixedClips(sources, kept, length, seed)
 
 
-def _source(
+def _endless(
     name: str, root: str, split: str, options: ClipOptions, length: int, seed: int
 ) -> Dataset:
     if name == "coco":
         return PictureClips(read_coco(root, split), options, length, seed)
     if name == "scenes":
         return SceneClips(read_sprites(root.split("+"), split), options, length, seed)
-    if name == "motion" and not root:
-        return MotionClips(options, length, seed, split)
-    return RecordedClips([read_dataset(name, Path(root), split)], options, length, seed)
+    return MotionClips(options, length, seed, split)
 
 
 def _listed(text: str) -> list[str]:
@@ -138,7 +161,12 @@ def _listed(text: str) -> list[str]:
 
 
 def _recorded(
-    config: TrainConfig, split: str, options: ClipOptions, length: int, seed: int
+    config: TrainConfig,
+    split: str,
+    options: ClipOptions,
+    length: int,
+    seed: int,
+    check: Check | None,
 ) -> RecordedClips:
     names = [name.strip() for name in config.dataset.split(",")]
     if not config.root and set(names) <= set(DATASETS):
@@ -154,4 +182,4 @@ def _recorded(
     datasets = [
         read_dataset(name, Path(root), split) for name, root in zip(names, roots, strict=True)
     ]
-    return RecordedClips(datasets, options, length, seed)
+    return RecordedClips(datasets, options, length, seed, check, config.skip_bad_expressions)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.clips import ClipBatch, ClipOptions
 from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import replacing
 from tgl_e2e.model.adapter import TemporalAttention, resize_patch
 from tgl_e2e.model.checkpoint import save_checkpoint
 from tgl_e2e.model.cpu import FastProducts
@@ -118,6 +120,19 @@ class TrainingModule(nn.Module):
         model.set_stage(stage)
         model.vision.checkpointing = config.checkpointing
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, for the optimizer: SAM2's parts apart where their learning rate is."""
+        factors = defaultdict(list)
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                sam = name.startswith("model.vision.sam.")
+                factors[self.config.sam_lr_factor if sam else 1.0].append(parameter)
+        # What is not SAM2's comes first: its rate is the one that is logged.
+        return [
+            {"params": factors[factor], "lr": self.config.lr * factor}
+            for factor in sorted(factors, key=lambda factor: factor != 1.0)
+        ]
+
     def load_head(self, folder: Path) -> None:
         """The dense head from where :meth:`save` left it, if it is there and wanted here."""
         if self.head is not None and (folder / HEAD_NAME).is_file():
@@ -133,12 +148,9 @@ class TrainingModule(nn.Module):
         save_checkpoint(self.model, folder, None, None, own)
         if self.head is not None:
             head = self.head.state_dict() if state is None else _part(state, "head.")
-            partial = folder / (HEAD_NAME + ".partial")
-            save_file(
-                {name: value.cpu().contiguous() for name, value in head.items()}, str(partial)
-            )
-            partial.chmod(0o644)  # safetensors writes for the owner alone
-            os.replace(partial, folder / HEAD_NAME)
+            head = {name: value.cpu().contiguous() for name, value in head.items()}
+            with replacing(folder / HEAD_NAME) as partial:
+                save_file(head, str(partial))
 
     def forward(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput | None]:
         """

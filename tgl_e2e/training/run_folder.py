@@ -13,7 +13,6 @@ moment leaves the old or the new one.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -28,9 +27,12 @@ from torch import nn
 
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
-from tgl_e2e.training.config import EARLIER_STAGES
+from tgl_e2e.files import replacing, try_lock
+from tgl_e2e.training.config import EARLIER_STAGES, TrainConfig
 
 TRAINED_NAME = "trained.safetensors"  # in state/: the parameters that this stage changes
+# What runs did before there was the value, where that is not its default.
+BEFORE = {"clips_per_expression": 1, "dice_per_frame": True}
 LOCK_PATIENCE = 30.0  # seconds to wait for a run that is just saving and stopping
 
 
@@ -97,17 +99,13 @@ class RunFolder:
 
     def _wait_for_lock(self) -> None:
         deadline = time.monotonic() + LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise InputError(
-                        f"{self.path}: another training writes to it; wait for it or "
-                        "give another --output"
-                    ) from None
-                time.sleep(0.2)
+        while not try_lock(self._lock):
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"{self.path}: another training writes to it; wait for it or "
+                    "give another --output"
+                )
+            time.sleep(0.2)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -135,11 +133,8 @@ class RunFolder:
         # Values that are newer than that run are those of a network without them: the defaults.
         model = flat(TGLConfig.from_dict(before["model"]).to_dict(), "model.")
         own = flat(now["model"], "model.")
-        changed = [
-            name
-            for name in now["train"]
-            if name not in free and now["train"][name] != before["train"].get(name)
-        ]
+        train = {**TrainConfig().to_dict(), **BEFORE, **before["train"]}
+        changed = [n for n, value in now["train"].items() if n not in free and value != train[n]]
         changed += [name for name in sorted({*own, *model}) if own.get(name) != model.get(name)]
         changed += [
             name for name in now if name not in ("train", "model") and now[name] != before.get(name)
@@ -175,6 +170,14 @@ class RunFolder:
                 kept = [line for line in lines if json.loads(line)["step"] <= step]
                 with self.writing():
                     _replace(path, "".join(line + "\n" for line in kept))
+
+    def logged(self, name: str, step: int) -> bool:
+        """Whether the log has a line of ``step``; asked of the main process."""
+        if not self.accelerator.is_main_process:
+            return False
+        path = self.path / name
+        lines = path.read_text().split("\n")[:-1] if path.is_file() else []
+        return step in (json.loads(line)["step"] for line in lines)
 
     # --- resumable state -------------------------------------------------------------------
 
@@ -300,10 +303,9 @@ def flat(values: dict, prefix: str = "") -> dict[str, int | float | str | bool]:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    _flush(partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text)
+        _flush(partial)
 
 
 def _flush(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +44,15 @@ class Validation:
             clips, batch_sampler=self.indices, collate_fn=collate, generator=torch.Generator()
         )
 
-    def run(self, module: nn.Module, picture: Path | None) -> dict[str, float]:
-        """Means over all clips, the same on every process.
+    def run(
+        self, module: nn.Module, picture: Path | None, stopping: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        """Means over all clips, the same on every process; None if it was stopped.
 
         Args:
             module: a TrainingModule, wrapped or not.
             picture: where to draw the first clips of the main process; None: nowhere.
+            stopping: asked before each pass, on every process; True ends the validation.
 
         Returns:
             ``loss``; but for the dense stage also iou, iou_carried, top1, tam_accuracy where they
@@ -57,6 +61,9 @@ class Validation:
         module.eval()
         rows: list[tuple[int, dict[str, float]]] = []
         for number, (indices, batch) in enumerate(zip(self.indices, self.loader, strict=True)):
+            if stopping():
+                module.train()
+                return None
             batch = batch.to(self.accelerator.device)
             with torch.no_grad(), self.accelerator.autocast():
                 losses, output = module(batch)

@@ -1,0 +1,195 @@
+"""One stage of a training, set up: network, data, optimizer, and where in its folder it stands."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from argparse import Namespace
+from typing import Any
+
+import torch
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader
+
+from tgl_e2e.data.clips import collate
+from tgl_e2e.errors import InputError
+from tgl_e2e.training.arguments import Leg
+from tgl_e2e.training.data import training_clips, validation_clips
+from tgl_e2e.training.launch import accelerator_for, divide_batch, show_picture
+from tgl_e2e.training.module import TrainingModule, build_model, clip_options
+from tgl_e2e.training.run_folder import RunFolder, flat, progress_in
+from tgl_e2e.training.stopping import DATA_PATIENCE, StopSignal, anywhere, leave_signals_to_main
+from tgl_e2e.training.validation import Validation
+
+LOGGER = logging.getLogger(__name__)
+# Values that a resumed run may change. All but steps leave alone what is learned; steps makes a run
+# longer or shorter, and its learning rate follows from there on.
+FREE = {"steps", "epochs", "accumulation", "root", "workers", "tracker", "best", "checkpointing"}
+FREE |= {"eval_every", "eval_clips", "save_every"}
+
+
+class Stage:
+    """
+    steps: of the whole stage; last: those that this run is to reach; done: those that are behind
+    it; saved: those that the saved state has; best: the best figure of a validation so far.
+
+    Args:
+        leg: what the stage starts from, where it writes, and its values.
+        arguments: of the command line.
+    """
+
+    def __init__(self, leg: Leg, arguments: Namespace) -> None:
+        self.leg, self.config = leg, leg.train
+        self.accelerator = accelerator_for(self.config, arguments.mixed_precision, leg.output)
+        self.micro_batch = divide_batch(self.config, self.accelerator.num_processes)
+        self.resolved = self._resolved()
+        self.folder = RunFolder(leg.output, self.accelerator)
+        if arguments.resume and self.folder.configured:  # a stage of a recipe may not have begun
+            self.folder.check_same(self.resolved, FREE)
+        self._set_up()
+        self.folder.open(resume=arguments.resume)
+        self.done, self.best = 0, -math.inf
+        if arguments.resume and self.folder.progress is not None:  # else killed before the first
+            progress = self.folder.load_state()
+            self.done, self.best = progress["step"], progress["best"]
+        self.saved = self.done
+        self.last = min(self.steps, arguments.max_steps or self.steps)
+        # A validation may have been due there in the middle of which the run was stopped.
+        logged = self.folder.logged("valid.jsonl", self.done)
+        self.unchecked = self.done > 0 and not anywhere(self.accelerator, logged)
+
+    def _resolved(self) -> dict[str, Any]:
+        leg = self.leg
+        begun_from = None if leg.init is None else progress_in(leg.init)
+        return {
+            "stage": leg.stage,
+            "precision": self.accelerator.mixed_precision,
+            # relative, so that a run may be moved with all its stages
+            "init": None if leg.init is None else os.path.relpath(leg.init, leg.output),
+            "init_step": begun_from and begun_from["step"],
+            "train": self.config.to_dict(),
+            "model": leg.model.to_dict(),
+        }
+
+    def _set_up(self) -> None:
+        """Network, clips and optimizer."""
+        leg, config = self.leg, self.config
+        set_seed(config.seed)  # the same weights on every process
+        module = TrainingModule(build_model(leg.model, leg.init, config.afresh), leg.stage, config)
+        if leg.init is not None:
+            module.load_head(leg.init)
+        elif leg.stage == "video":
+            LOGGER.warning("no --init: the paper starts this stage from the image stage's network")
+        if leg.stage == "video" and config.num_frames != leg.model.window:
+            LOGGER.warning(
+                "num_frames %d differs from model.window %d, which inference will use",
+                config.num_frames,
+                leg.model.window,
+            )
+        options = clip_options(config, leg.model.vision.image_size, leg.model.block)
+        encoder = module.model.text
+
+        def check(text: str) -> None:
+            encoder.check([text])
+
+        self.clips, self.steps = training_clips(config, options, check)
+        fixed = validation_clips(config, options, check)
+        self.validation = (
+            None if fixed is None else Validation(fixed, self.micro_batch, self.accelerator)
+        )
+        optimizer = torch.optim.AdamW(
+            module.parameter_groups(),
+            weight_decay=config.weight_decay,
+            betas=(0.9, config.beta2),
+            foreach=True,
+        )
+        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        # Not before prepare, which may put shards in the parameters' place.
+        self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do; the last validation may be."""
+        due = self.unchecked and self.validation is not None and self.done == self.last
+        return self.done >= self.last and not due
+
+    def begin(self) -> DataLoader:
+        """Opens the log and the trackers; the clips that are still to come, in batches."""
+        config, accelerator = self.config, self.accelerator
+        self.folder.cut_log(self.done)
+        self.folder.write_configuration(self.resolved)
+        with self.folder.writing():
+            accelerator.init_trackers("tgl_e2e", config=flat(self.resolved))
+        loader = DataLoader(
+            # From the first clip that is still to come: each is made from its number alone.
+            self.clips,
+            sampler=range(self.done * config.batch_size, self.last * config.batch_size),
+            batch_size=self.micro_batch,
+            num_workers=config.workers,
+            collate_fn=collate,
+            worker_init_fn=leave_signals_to_main,
+            timeout=DATA_PATIENCE if config.workers else 0,
+            pin_memory=accelerator.device.type == "cuda",
+            generator=torch.Generator(),  # its own: the network's stays as it is
+        )
+        LOGGER.info(
+            "%s: %d trained parameters, steps %d to %d of %d, %d clips x %d frames (%d at once "
+            "on each of %d processes), %s on %s",
+            self.leg.stage,
+            sum(p.numel() for p in self.trained),
+            self.done,
+            self.last,
+            self.steps,
+            config.batch_size,
+            config.num_frames,
+            self.micro_batch,
+            accelerator.num_processes,
+            accelerator.mixed_precision,
+            accelerator.device,
+        )
+        return accelerator.prepare_data_loader(loader)
+
+    def validate(self, stop: StopSignal) -> bool:
+        """Validates if it is due; False if a stop came in between."""
+        step, accelerator = self.done, self.accelerator
+        due = step % self.config.eval_every == 0 or step == self.last
+        if self.validation is None or not due:
+            return True
+        picture = self.leg.output / "samples" / f"{step:06d}.png"
+        report = self.validation.run(
+            self.module,
+            picture if accelerator.is_main_process else None,
+            lambda: anywhere(accelerator, stop.requested),
+        )
+        if report is None:
+            return False
+        LOGGER.info("step %d %s", step, json.dumps(report))
+        self.folder.append("valid.jsonl", {"step": step, **report})
+        with self.folder.writing():
+            accelerator.log({f"valid/{name}": v for name, v in report.items()}, step=step)
+            show_picture(accelerator, picture, step)
+        score = score_of(report, self.config.best, self.leg.stage)
+        if score > self.best:
+            self.best = score
+            self.folder.write_network(self.module, self.resolved, best=True)
+        return True
+
+    def save(self) -> None:
+        """What --resume goes on from."""
+        self.folder.save_state({"step": self.done, "best": self.best})
+        self.saved = self.done
+
+
+def score_of(report: dict[str, float], name: str, stage: str) -> float:
+    """What the best network has most of: the figure asked for, or little loss."""
+    if name == "loss" or stage == "dense":
+        return -report["loss"]
+    if name not in report:
+        raise InputError(
+            f"best={name}: no figure of the validation; use loss or "
+            f"{', '.join(key for key in report if key != 'loss')}"
+        )
+    return report[name]
