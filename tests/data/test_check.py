@@ -233,3 +233,15 @@ def test_what_cannot_be_read_at_all_ends_with_status_2(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["nothing", str(tmp_path)])
     assert caught.value.code == 2
+
+
+def test_names_and_order_of_frames_are_looked_at(tmp_path, capsys):
+    folder = write_mevis(tmp_path)
+    meta = tmp_path / "train" / "meta_expressions.json"
+    edit_json(meta, lambda c: c["videos"]["clip"]["frames"].reverse())
+    _, lines, _ = run(capsys, "mevis", tmp_path)
+    problem(lines, "not listed in the order of time: 1")
+    edit_json(meta, lambda c: c["videos"].update({"../x": c["videos"]["clip"]}))
+    _, lines, _ = run(capsys, "mevis", tmp_path)
+    problem(lines, "no safe names of files: 1")
+    assert folder

@@ -188,15 +188,52 @@ def test_files_of_v2_are_found_under_their_names(root, caplog):
     assert "the first is read" in caplog.text
 
 
-def test_frames_come_in_order_and_paths_are_made_when_indexed(root):
+def test_frames_come_as_they_are_listed_and_paths_are_made_when_indexed(root):
+    """Masks are listed in that order; names need not have as many digits each."""
     edit(root, "meta_expressions.json", lambda c: c["videos"]["clip"]["frames"].reverse())
     frames = read_mevis(root, "valid_u").videos[0].frames
-    assert [f.stem for f in frames] == [f"{i:05d}" for i in range(FRAMES)]
+    assert [f.stem for f in frames] == [f"{i:05d}" for i in reversed(range(FRAMES))]
     assert frames[-1] == frames[FRAMES - 1] and frames[1:3] == (frames[1], frames[2])
     again = read_mevis(root, "valid_u").videos[0].frames
     assert frames == again and frames == tuple(frames) and len({frames, again, tuple(frames)}) == 1
     with pytest.raises(IndexError):
         frames[FRAMES]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../../escaped", "/etc/x", "a\\b", "nul", "COM1.txt", "a\0b", "..", " ", "x.", "c:d"],
+)
+def test_names_that_would_leave_the_folder_are_refused(root, name):
+    def rename(content):
+        expressions = content["videos"]["clip"]["expressions"]
+        expressions[name] = expressions.pop("0")
+
+    edit(root, "meta_expressions.json", rename)
+    with pytest.raises(InputError, match="no safe name") as error:
+        read_mevis(root, "valid_u")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "the dog \udce9"])
+def test_expressions_that_say_nothing_are_refused_when_the_set_is_opened(root, text):
+    edit(
+        root,
+        "meta_expressions.json",
+        lambda c: c["videos"]["clip"]["expressions"]["1"].update(exp=text),
+    )
+    with pytest.raises(InputError, match="video clip, expression 1"):
+        read_mevis(root, "valid_u")
+
+
+@pytest.mark.parametrize("suffix", [".JPG", ".png"])
+def test_frames_of_another_suffix_are_found(root, suffix):
+    folder = root / "valid_u" / "JPEGImages" / "clip"
+    for path in list(folder.iterdir()):
+        Image.open(path).save(path.with_suffix(suffix))
+        path.unlink()
+    video = read_mevis(root, "valid_u").videos[0]
+    assert video.frames[0].suffix == suffix and video.size() == (HEIGHT, WIDTH)
 
 
 def test_records_travel_to_worker_processes(root):

@@ -126,7 +126,7 @@ def test_what_is_no_annotation_is_named(root):
         (lambda v: v["0043f083b5"]["expressions"]["0"].update(obj_id=[1]), "expression 0: obj_id"),
         (lambda v: v["0043f083b5"]["frames"].append("99999"), r"99999\.jpg: no such frame"),
         (lambda v: v["0043f083b5"].update(expressions=3), "lacks frames or expressions"),
-        (lambda v: v["0043f083b5"].update(frames=["a/b"]), "lacks frames or expressions"),
+        (lambda v: v["0043f083b5"].update(frames=["a/b"]), "no safe name"),
     ],
 )
 def test_broken_files_are_named_in_one_line(root, change, message):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ from tgl_e2e.errors import InputError
 
 MOMENTS_NAME = "moments.json"
 MOMENTS_VERSION = 1
+SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".webp")  # of frames
+# What would leave the folder it is meant for, or is no file's name on some system.
+UNSAFE = re.compile(
+    r"""(?ix) ^\s*$ | ^\.+$ | [/\\:\x00-\x1f\x7f\ud800-\udfff] | [ .]$
+    | ^(con|prn|aux|nul|com\d|lpt\d)(\.|$)"""
+)
 
 
 def read_json(path: Path, purpose: str) -> Any:
@@ -46,17 +53,25 @@ def read_frames_and_expressions(
 ) -> tuple[Frames, dict[str, Mapping[str, Any]]]:
     """Frames and expressions of one video of a meta_expressions.json.
 
-    Frames in the order of their names, as the readers that came with these data sets take them.
+    Frames in the order in which they are listed, as masks are.
 
-    folder: of the video's frames. Raises InputError if the entry is damaged, or the first or last
-    frame is not there.
+    folder: of the video's frames. Raises InputError if the entry is damaged, a name would be no
+    file's name below its folder, an expression says nothing, or the first or last frame is not
+    there.
     """
     try:
-        names = sorted(str(frame) for frame in entry["frames"])
+        names = [str(frame) for frame in entry["frames"]]
         expressions = {str(key): dict(value) for key, value in entry["expressions"].items()}
         if not all(isinstance(value["exp"], str) for value in expressions.values()):
             raise ValueError
-        frames = Frames(folder, names)
+        for part, what in ((name, "video"), *((f, "frame") for f in names)):
+            check_name(part, f"{meta_path}: {what}")
+        for key, value in expressions.items():
+            check_name(key, f"{meta_path}: video {name}, expression")
+            check_text(value["exp"], f"{meta_path}: video {name}, expression {key}")
+        frames = Frames(folder, names, suffix_of(folder, names))
+    except InputError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(
             f"{meta_path}: video {name} lacks frames or expressions in the form of MeViS and "
@@ -68,6 +83,33 @@ def read_frames_and_expressions(
         if not frame.is_file():
             raise InputError(f"{frame}: no such frame, though {meta_path.name} lists it; add it")
     return frames, expressions
+
+
+def check_name(name: str, where: str) -> None:
+    """Names from annotation files become files' names: InputError where that is not safe."""
+    if UNSAFE.search(name):
+        raise InputError(
+            f"{where} {name!a}: no safe name of a file (it holds a separator, a control "
+            "character or a device's name); rename it in the file"
+        )
+
+
+def check_text(text: str, where: str) -> None:
+    """InputError for an expression that says nothing, or that is no text."""
+    if not text.strip():
+        raise InputError(f"{where}: has no text; write it, or remove the expression")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{where}: {ascii(text)[:60]} is no Unicode text; write it again in UTF-8"
+        ) from None
+
+
+def suffix_of(folder: Path, names: Sequence[str]) -> str:
+    """The suffix of a video's frames: that of the first one that is there."""
+    first = names[0] if names else ""
+    return next((s for s in SUFFIXES if (folder / f"{first}{s}").is_file()), SUFFIXES[0])
 
 
 class MomentsFile:

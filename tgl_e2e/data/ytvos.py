@@ -123,6 +123,11 @@ def read_palette_videos(
     moments = MomentsFile(moments_path) if moments_path.exists() else None
     videos = []
     for name, entry in meta.items():
+        if split == "valid" and not (frames_root / name).is_dir():
+            raise InputError(
+                f"{frames_root / name}: no such folder; the file of valid lists the videos of test "
+                f"too: put {expressions_path(root, 'test')} there, and they are left out"
+            )
         frames, expressions = read_frames_and_expressions(
             name, entry, frames_root / name, meta_path
         )

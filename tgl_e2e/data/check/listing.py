@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,12 +14,20 @@ from PIL import Image
 
 from tgl_e2e.data.base import Frames
 from tgl_e2e.data.check.findings import Findings, Kind
-from tgl_e2e.data.files import read_videos
+from tgl_e2e.data.files import UNSAFE, check_text, read_videos, suffix_of
+from tgl_e2e.errors import InputError
 
 GET_AGAIN = "Get the file again."
 VIDEO_ENTRY = Kind("videos without a list of frames or expressions", GET_AGAIN)
 NO_FRAMES = Kind("videos with no frame listed", "Remove them from the file, or get it again.")
 FRAME_TWICE = Kind("frames listed twice", GET_AGAIN)
+UNSAFE_NAME = Kind(
+    "names that are no safe names of files", "Rename them in the file: no separators, no devices."
+)
+OUT_OF_ORDER = Kind(
+    "videos whose frames are not listed in the order of time",
+    "List frames by their numbers, and masks in the same order: what is listed is what is read.",
+)
 NO_TEXT = Kind("expressions without a text", "Write the text, or remove the expression.")
 OBJECT_IDS = Kind("expressions whose obj_id or anno_id are damaged", GET_AGAIN)
 NO_FOLDER = Kind("videos without a folder of frames", "Extract JPEGImages again, all of it.")
@@ -50,17 +59,27 @@ def read_listing(meta_path: Path, frames_root: Path, findings: Findings) -> dict
     for name, entry in read_videos(meta_path).items():
         where = f"{meta_path.name}: {name}"
         try:
-            frames = sorted(str(frame) for frame in entry["frames"])
+            frames = [str(frame) for frame in entry["frames"]]
             expressions = dict(entry["expressions"])
-            listed = Frames(frames_root / name, list(dict.fromkeys(frames)))
+            unsafe = [one for one in (name, *frames, *map(str, expressions)) if UNSAFE.search(one)]
+            for one in unsafe:
+                findings.add(UNSAFE_NAME, f"{where}: {one!a}")
+            if unsafe:
+                continue
+            distinct = list(dict.fromkeys(frames))
+            suffix = suffix_of(frames_root / name, distinct)
+            listed = Frames(frames_root / name, distinct, suffix)
         except (KeyError, TypeError, ValueError):
             findings.add(VIDEO_ENTRY, where)
             continue
         if not frames:
             findings.add(NO_FRAMES, where)
             continue
-        for frame in sorted({f for f, after in pairwise(frames) if f == after}):
+        for frame in sorted(f for f, count in Counter(frames).items() if count > 1):
             findings.add(FRAME_TWICE, f"{where}, {frame}")
+        numbers = [int(f) for f in frames if f.isdecimal()]
+        if any(a > b for a, b in pairwise(numbers)):
+            findings.add(OUT_OF_ORDER, where)
         if not expressions:
             findings.add(NO_EXPRESSIONS, name)
         listing[name] = Listed(
@@ -83,8 +102,11 @@ def _objects(expression: Any, where: str, findings: Findings) -> dict[str, list[
         findings.add(NO_TEXT, where)
         return None
     text = expression.get("exp")
-    if not isinstance(text, str) or not text.strip():
-        findings.add(NO_TEXT, where)
+    try:
+        check_text(text if isinstance(text, str) else "", where)
+    except InputError as error:
+        said = isinstance(text, str) and text.strip()
+        findings.add(NO_TEXT, str(error) if said else where)
     objects = expression.get("obj_id")
     if "anno_id" in expression:  # MeViS
         annotations = expression["anno_id"]

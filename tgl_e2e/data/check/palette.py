@@ -16,6 +16,7 @@ from tgl_e2e.data.files import MOMENTS_NAME
 from tgl_e2e.data.ytvos import MAX_OBJECT, expressions_path, open_palette, without_test
 from tgl_e2e.errors import InputError
 
+VOID = 255  # of DAVIS: pixels that are not judged
 EXTRACT = "Extract Annotations again, all of it."
 NO_ANNOTATION = Kind("frames without an annotation", EXTRACT)
 NO_MASKS = Kind(
@@ -118,7 +119,14 @@ def _check_annotations(
         except InputError as error:
             findings.add(DAMAGED, str(error))
             continue
-        findings.masks += int(row[1:].sum())
+        named = {
+            int(o)
+            for objects in listed.expressions.values()
+            for o in objects or ()
+            if _is_object(o)
+        }
+        void = [] if VOID in named else [VOID]  # where it means nothing, it is no object
+        findings.masks += int(np.delete(row, [0, *void]).sum())
         if size is not None and found != size:
             findings.add(SIZE, f"{path}: {list(found)}, the picture {list(size)}")
     return values
