@@ -13,8 +13,7 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.inference.block_encoder import smoothed
 from tgl_e2e.inference.block_reader import shrink
 from tgl_e2e.inference.segmenter import texts_at_once
-from tgl_e2e.model.memory import MemoryBank
-from tgl_e2e.windows import deal_windows
+from tgl_e2e.model.reference import segment_frame_by_frame
 
 TEXT = "the red star that moves to the left"
 
@@ -28,31 +27,9 @@ def plainly(model, video: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """Masks (T, H, W) of a video of one block: every frame by itself, with SAM2's own memory
     attention (which runs where gradients are on) and PyTorch's own products."""
     frames = torch.stack([shrink(rgb, model.config.vision.image_size) for rgb in video])
-    tokens = model.text.tokenize([TEXT])
-    bank, logits = MemoryBank(), {}
-    features, prompts = {}, {}
-    for window in deal_windows(len(frames), model.config.window):
-        times = torch.from_numpy(window)[None] / model.config.block
-        clip = model.extract_adapted(model.encode_prefix(frames[window]), tokens, times)
-        for row, t in enumerate(window):
-            features[t], prompts[t] = clip.features[row : row + 1], clip.prompts
-    for t in np.flatnonzero(relevant):
-        now = torch.tensor([t])
-        found = model.segment(features[t], now, bank.read() if len(bank) else None, prompts[t])
-        entry = model.vision.write_memory(features[t], found, now)
-        entry.features, entry.pointers = entry.features.detach(), entry.pointers.detach()
-        bank.write(entry)
-        logits[t] = found.gated()
-    for t in np.flatnonzero(~relevant):
-        plain = model.extract_plain(model.encode_prefix(frames[t : t + 1]))
-        logits[t] = model.segment(plain, torch.tensor([t]), bank.read(), None).gated()
-    return np.stack(
-        [
-            F.interpolate(logits[t][None], size=video.shape[1:3], mode="bilinear")[0, 0].detach()
-            > 0
-            for t in range(len(video))
-        ]
-    )
+    logits, _ = segment_frame_by_frame(model, frames, TEXT, torch.from_numpy(relevant))
+    resized = F.interpolate(logits.detach()[:, None], size=video.shape[1:3], mode="bilinear")
+    return (resized[:, 0] > 0).numpy()
 
 
 @pytest.mark.parametrize("spans", [[(4, 9)], [(0, 3), (20, 22)]])

@@ -170,9 +170,11 @@ def test_frames_further_away_see_the_pointer_at_its_distance(track):
 def test_an_absent_object_is_gated_as_by_the_predictor(hiera, track):
     set_presence(hiera, -5.0)
     try:
-        found, own, _, _ = track(PROMPTED + 4, 0)
+        found, own, entry, _ = track(PROMPTED + 4, 0)
     finally:
         set_presence(hiera, 5.0)
     assert (own["pred_masks"] == -1024).all()
     assert torch.equal(found.gated(), own["pred_masks"][:, 0])
     assert difference(found.pointers, own["obj_ptr"]) < 1e-4
+    theirs = rearrange(own["maskmem_features"], "1 c h w -> 1 1 (h w) c")  # bfloat16
+    torch.testing.assert_close(entry.features, theirs.float(), rtol=2**-7, atol=1e-3)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tgl_e2e.inference.block_reader import Block
+from tgl_e2e.model.dual_path import DualPath
 from tgl_e2e.model.text import TextTokens
 from tgl_e2e.model.tgl import TGL, AdaptedClip
 from tgl_e2e.model.vision import FrameFeatures
@@ -53,6 +54,7 @@ class BlockEncoder:
     """Runs trunk, adapters and TAM over the frames of a block, each no more often than needed.
 
     Args:
+        path: which frames need F_Adp, and which F_SAM.
         tokens: of N sentences.
         tam_stride: the TAM scores every n-th frame of a block, and the relevance of frames between
             is interpolated; adapters then run on those and on M+ frames. 0: it scores none, the
@@ -60,12 +62,14 @@ class BlockEncoder:
         batch_frames: frames that go through the plain trunk at once.
     """
 
-    def __init__(self, model: TGL, tokens: TextTokens, tam_stride: int, batch_frames: int) -> None:
+    def __init__(
+        self, model: TGL, path: DualPath, tokens: TextTokens, tam_stride: int, batch_frames: int
+    ) -> None:
         self.model = model
+        self.path = path
         self.tokens = tokens
         self.tam_stride = tam_stride
         self.batch_frames = batch_frames
-        self.mfe = model.config.memory.mfe
         self.smooth = model.config.tam.smooth
         self.device = tokens.ids.device
 
@@ -85,18 +89,14 @@ class BlockEncoder:
         relevant = choose(block, encoded.relevance)
         if not self.tam_stride:
             encoded.relevance = relevant.astype(np.float32)
-        language = self.language(relevant)
-        if self.mfe:
+        language = self.path.language(relevant)
+        if self.path.mfe:
             for pair in [pair for pair in encoded.adapted if not language[pair]]:
                 del encoded.adapted[pair], encoded.prompts[pair]
         self._adapt_rest(block, language, encoded)
-        if self.mfe:
+        if self.path.mfe:
             self.add_plain(block, np.flatnonzero(~language.all(axis=0)), encoded)
         return encoded, relevant
-
-    def language(self, relevant: np.ndarray) -> np.ndarray:
-        """Which frames take the language path."""
-        return relevant if self.model.config.memory.dual_path else np.ones_like(relevant)
 
     def add_plain(self, block: Block, places: np.ndarray, encoded: Encoded) -> None:
         """F_SAM of the frames that lack it."""
@@ -122,12 +122,12 @@ class BlockEncoder:
             if choose is None:
                 continue
             # Other windows' scores may be missing yet; only this window's columns are looked at.
-            language = self.language(choose(block, _sigmoid(logits)[:, block.first :]))
+            language = self.path.language(choose(block, _sigmoid(logits)[:, block.first :]))
             own = [(row, at) for row, at in enumerate(window - block.first) if at >= 0]
             for n in range(len(logits)):
                 self._keep_adapted(clip, n, n, own, language, encoded)
             carried = [(row, at) for row, at in own if not language[:, at].all()]
-            if carried and self.mfe:
+            if carried and self.path.mfe:
                 rows, places = (list(x) for x in zip(*carried, strict=True))
                 features = self.model.extract_plain([level[rows] for level in prefix])
                 _keep(features, places, encoded)
@@ -141,7 +141,7 @@ class BlockEncoder:
     def _adapt_rest(self, block: Block, language: np.ndarray, encoded: Encoded) -> None:
         """F_Adp of frames that need it and were not scored. A sentence's windows hold its own
         frames alone: which others run beside it changes nothing."""
-        needed = language if self.mfe else np.ones_like(language)
+        needed = self.path.adapted(language)
         groups: dict[tuple[int, ...], list[int]] = {}
         for n, row in enumerate(needed):
             places = tuple(int(at) for at in np.flatnonzero(row) if (n, at) not in encoded.adapted)
@@ -178,7 +178,7 @@ class BlockEncoder:
         """Keeps the frames of clip ``row`` that sentence ``n`` needs; places: (column, place)."""
         length = len(clip.features) // len(clip.prompts)
         for column, at in places:
-            if language[n, at] or not self.mfe:
+            if language[n, at] or not self.path.mfe:
                 frame = row * length + column
                 encoded.adapted[n, int(at)] = encoded.take(clip.features, frame, column, int(at))
                 encoded.prompts[n, int(at)] = clip.prompts[row : row + 1]

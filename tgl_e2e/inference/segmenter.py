@@ -6,18 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
-from torch import Tensor
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.inference.block_encoder import Chooser
 from tgl_e2e.inference.block_reader import Block, Progress
+from tgl_e2e.inference.collected import Collected, to_size
 from tgl_e2e.inference.prefetch import behind
-from tgl_e2e.inference.video_pass import BlockResult, EarlierResult, VideoPass
+from tgl_e2e.inference.video_pass import PassOptions, VideoPass
 from tgl_e2e.model.tgl import TGL
-from tgl_e2e.model.vision import ABSENT_LOGIT
-from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments, spans
-from tgl_e2e.results import FrameResult, Segmentation, encode_mask
+from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments
+from tgl_e2e.results import FrameResult, Segmentation
 from tgl_e2e.video.reader import open_video
 from tgl_e2e.video.source import VideoSource
 
@@ -143,7 +141,7 @@ class VideoSegmenter:
         reading = self._pass(source, texts, frames)
         for block in reading.blocks("segmenting", self._chooser(spec, intervals)):
             for i, number in enumerate(block.numbers):
-                masks = _to_size(block.logits[:, i], source.size)
+                masks = to_size(block.logits[:, i], source.size)
                 yield FrameResult(int(number), masks, block.relevance[:, i])
         if spec.intervals is not None and source.num_frames is not None:
             check_inside(spec, source.num_frames, texts)
@@ -174,7 +172,7 @@ class VideoSegmenter:
         intervals: list | None,
         frames: tuple[int, int | None, int],
     ) -> list[Segmentation]:
-        collected = _Collected(source, texts, self.keep_logits)
+        collected = Collected(source, texts, self.keep_logits)
         if spec.k is None:
             self._collect(
                 source,
@@ -207,7 +205,7 @@ class VideoSegmenter:
         chosen: list[int],
         k: int,
         intervals: list | None,
-        collected: _Collected,
+        collected: Collected,
     ) -> None:
         """Second pass over the video: M+ are the k frames that scored highest in the first."""
         numbers, relevance = collected.numbers(), collected.relevance()
@@ -218,7 +216,7 @@ class VideoSegmenter:
             )
             ranked = np.argsort(np.where(allowed, -relevance[n], np.inf), kind="stable")
             best[row, ranked[: min(k, allowed.sum())]] = True
-        second = _Collected(source, [texts[n] for n in chosen], self.keep_logits)
+        second = Collected(source, [texts[n] for n in chosen], self.keep_logits)
         self._collect(
             source,
             [texts[n] for n in chosen],
@@ -234,7 +232,7 @@ class VideoSegmenter:
         texts: Sequence[str],
         frames: tuple[int, int | None, int],
         choose: Chooser,
-        collected: _Collected,
+        collected: Collected,
         anchored: bool = False,
     ) -> None:
         run = self._pass(source, texts, frames, anchored)
@@ -253,10 +251,7 @@ class VideoSegmenter:
             source,
             texts,
             frames,
-            self.batch_frames,
-            self.tam_stride,
-            self.progress,
-            self.always_target,
+            PassOptions(self.batch_frames, self.tam_stride, self.progress, self.always_target),
             anchored,
         )
 
@@ -278,113 +273,3 @@ def texts_at_once(model: TGL) -> int:
     values = side * side * (dim + 4 * dim // 4)  # at strides 16 and 8; stride 4 is shared
     size = values * model.compute_dtype.itemsize * model.config.block
     return max(1, min(16, FEATURE_BYTES // size))
-
-
-class _Collected:
-    """What has been found so far: scores, masks as run lengths, and logits where asked for."""
-
-    def __init__(self, source: VideoSource, texts: Sequence[str], keep_logits: bool) -> None:
-        self.source = source
-        self.texts = list(texts)
-        self._numbers: list[np.ndarray] = []
-        self._relevance: list[np.ndarray] = []
-        self._relevant: list[np.ndarray] = []
-        self._waiting: list[np.ndarray] = []
-        self._held: list[np.ndarray] = []
-        self._rle: list[list[dict]] = [[] for _ in texts]
-        self._logits: list[list[np.ndarray]] | None = [[] for _ in texts] if keep_logits else None
-
-    def add_scores(self, block: BlockResult) -> None:
-        self._numbers.append(block.numbers)
-        self._relevance.append(block.relevance)
-        self._relevant.append(block.relevant)
-        if block.restarted.any():
-            for waiting, held, relevant in zip(
-                self._waiting, self._held, self._relevant[:-1], strict=True
-            ):
-                waiting[block.restarted] = True
-                held[block.restarted] = relevant[block.restarted]
-        self._waiting.append(block.waiting)
-        self._held.append(block.held)
-
-    def add(self, block: BlockResult) -> None:
-        self.add_scores(block)
-        for n, rle in enumerate(self._rle):
-            masks = _to_size(block.logits[n], self.source.size)
-            rle.extend(encode_mask(mask) for mask in masks)
-            if self._logits is not None:
-                self._logits[n].extend(_half(block.logits[n]))
-
-    def fill(self, block: EarlierResult) -> None:
-        for n, at in zip(*np.nonzero(block.filled), strict=True):
-            mask = _to_size(block.logits[n, at : at + 1], self.source.size)[0]
-            self._rle[n][block.index + at] = encode_mask(mask)
-            if self._logits is not None:
-                self._logits[n][block.index + at] = _half(block.logits[n, at])
-
-    def replace(self, chosen: list[int], other: _Collected) -> None:
-        """Masks and M+ of some sentences from another pass; the relevance stays."""
-        relevant = np.concatenate(self._relevant, axis=1)
-        relevant[chosen] = np.concatenate(other._relevant, axis=1)
-        self._relevant = [relevant]
-        for row, n in enumerate(chosen):
-            self._rle[n] = other._rle[row]
-            if self._logits is not None:
-                self._logits[n] = other._logits[row]
-
-    def numbers(self) -> np.ndarray:
-        return np.concatenate(self._numbers)
-
-    def relevance(self) -> np.ndarray:
-        return np.concatenate(self._relevance, axis=1)
-
-    def waiting(self) -> np.ndarray:
-        return np.concatenate(self._waiting, axis=1)
-
-    def held(self) -> np.ndarray:
-        return np.concatenate(self._held, axis=1)
-
-    def any_relevant(self, n: int) -> bool:
-        return any(block[n].any() for block in self._relevant)
-
-    def clear_what_was_not_found(self) -> None:
-        """Without any M+ frame all masks are empty, in the ablations without two paths too."""
-        empty = encode_mask(np.zeros(self.source.size, dtype=bool))
-        for n, rle in enumerate(self._rle):
-            if not self.any_relevant(n):
-                self._rle[n] = [empty] * len(rle)
-                if self._logits is not None:
-                    self._logits[n] = [np.full_like(x, ABSENT_LOGIT) for x in self._logits[n]]
-
-    def segmentations(self) -> list[Segmentation]:
-        numbers, relevance = self.numbers(), self.relevance()
-        relevant = np.concatenate(self._relevant, axis=1)
-        return [
-            Segmentation(
-                text=text,
-                num_frames=len(numbers),
-                size=self.source.size,
-                fps=self.source.fps,
-                frames=numbers,
-                relevance=relevance[n],
-                moments=spans(numbers, relevant[n]),
-                rle=self._rle[n],
-                logits=None if self._logits is None else np.stack(self._logits[n]),
-            )
-            for n, text in enumerate(self.texts)
-        ]
-
-
-def _half(logits: Tensor) -> np.ndarray:
-    return logits.half().cpu().numpy()
-
-
-def _to_size(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Mask logits (n, h, w) -> masks (n, H, W) bool: resized as logits, cut at 0."""
-    masks = []
-    for one in logits:  # frame by frame: a block of full-size logits would be large
-        resized = F.interpolate(
-            one[None, None].float(), size=size, mode="bilinear", align_corners=False
-        )
-        masks.append((resized[0, 0] > 0).cpu().numpy())
-    return np.stack(masks)

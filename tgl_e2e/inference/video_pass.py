@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tgl_e2e.inference.block_encoder import BlockEncoder, Chooser, Encoded
 from tgl_e2e.inference.block_reader import Block, Progress, read_blocks
+from tgl_e2e.inference.memory_start import Remembered, begin_memory
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.memory import Memories, MemoryBank
 from tgl_e2e.model.tgl import TGL
@@ -52,33 +53,22 @@ class EarlierResult:
     filled: np.ndarray
 
 
-@dataclass
-class Remembered:
-    """What is remembered for one sentence.
+@dataclass(frozen=True)
+class PassOptions:
+    """What a pass is told by the user, see :class:`tgl_e2e.inference.segmenter.VideoSegmenter`."""
 
-    bank; first_entries: those of the first block with any, which frames before it are carried from;
-    begun: relevance of the frame that it begins with; highest: of the M+ frames until now, but for
-    those that might have been anchors and showed nothing.
-    """
-
-    bank: MemoryBank = field(default_factory=MemoryBank)
-    first_entries: Memories | None = None
-    begun: float = 0.0
-    highest: float = 0.0
+    batch_frames: int
+    tam_stride: int
+    progress: Progress
+    always_target: bool
 
 
 class VideoPass:
     """N sentences in one video: what is remembered, and what is done block by block.
 
-    Where M+ is the network's own choice, what is found first should be found where it is most
-    certain, because all later masks follow the memory of it. The anchor is the first M+ frame of a
-    block whose relevance comes near to the highest so far (``memory.anchor``), of those in which
-    something is found. M+ frames from the anchor on are segmented in time order; what comes before
-    it waits for a second reading. Where a block brings a relevance to which the anchor no longer
-    comes near, memory begins anew in that block.
-
     Args:
-        anchored: whether M+ is such a choice.
+        anchored: whether M+ is the network's own choice, so that :mod:`memory_start` decides which
+            frame memory begins with; otherwise it is the first of M+.
     """
 
     def __init__(
@@ -87,28 +77,26 @@ class VideoPass:
         source: VideoSource,
         texts: Sequence[str],
         frames: tuple[int, int | None, int],
-        batch_frames: int,
-        tam_stride: int,
-        progress: Progress,
-        always_target: bool,
+        options: PassOptions,
         anchored: bool,
     ) -> None:
         self.model = model
-        self.memory = model.config.memory
-        self.batch_frames = batch_frames
-        self.progress = progress
+        self.path = model.dual_path
+        self.options = options
         self.source = source
         self.frames = frames
         self.device = next(self.model.parameters()).device
         tokens = self.model.text.tokenize(list(texts)).to(self.device)
-        self.encoder = BlockEncoder(model, tokens, tam_stride, batch_frames)
+        self.encoder = BlockEncoder(
+            model, self.path, tokens, options.tam_stride, options.batch_frames
+        )
         self.remembered = [Remembered() for _ in texts]
-        self.keep = max(self.memory.num_memories, self.memory.num_pointers)
-        splits = self.memory.bank != "all" and self.memory.dual_path
-        self.anchor = self.memory.anchor if anchored and splits else 0.0
+        memory = model.config.memory
+        splits = self.path.two_paths and not self.path.all_enter
+        self.share = memory.anchor if anchored and splits else 0.0
         # Where a target is promised, there must be something to carry; and "all" is all.
         self.present_only = (
-            self.memory.present_only and self.memory.bank != "all" and not always_target
+            memory.present_only and not self.path.all_enter and not options.always_target
         )
 
     @property
@@ -118,7 +106,12 @@ class VideoPass:
     def _read(self, stage: str) -> Iterator[Block]:
         config = self.model.config
         return read_blocks(
-            self.source, self.frames, config.block, config.vision.image_size, stage, self.progress
+            self.source,
+            self.frames,
+            config.block,
+            config.vision.image_size,
+            stage,
+            self.options.progress,
         )
 
     def _computing(self) -> ExitStack:
@@ -183,21 +176,23 @@ class VideoPass:
     def _segment_block(self, block: Block, choose: Chooser) -> BlockResult:
         logits = self._new_logits(len(self.banks), len(block))
         encoded, relevant = self.encoder.encode(block, choose)
-        language = self.encoder.language(relevant)
-        first, restarted, begun = self._begin(block, encoded, language, logits)
-        before = np.arange(len(block)) < first[:, None]
-        written = np.ones_like(language) if self.memory.bank == "all" else language & ~before
-        if self.anchor:  # without a bank all M+ frames have been tried
-            written &= np.array([len(bank) > 0 for bank in self.banks])[:, None]
-        missed = self._write_in_order(block, encoded, language, written & ~begun, logits)
+        language = self.path.language(relevant)
+        start = begin_memory(
+            self.remembered,
+            self.share,
+            np.where(language, encoded.relevance, -1.0),
+            lambda frames: self._write_in_order(block, encoded, language, frames, logits),
+        )
+        written = self.path.written(language) & start.allowed
+        missed = self._write_in_order(block, encoded, language, written & ~start.begun, logits)
         written &= ~missed
         banks = [bank.read() if len(bank) else None for bank in self.banks]
-        waiting = ~written & (before | np.array([bank is None for bank in banks])[:, None])
-        self._carry(block, encoded, ~written & ~waiting, logits, banks)
+        waiting = ~written & (start.before | np.array([bank is None for bank in banks])[:, None])
+        self._propagate(block, encoded, ~written & ~waiting, logits, banks)
         for remembered, entries in zip(self.remembered, banks, strict=True):
             if remembered.first_entries is None and entries is not None:
-                remembered.first_entries = entries.entries(slice(0, self.keep)).clone()
-            remembered.bank.prune(self.keep)
+                remembered.first_entries = entries.entries(slice(0, self.path.keep)).clone()
+            remembered.bank.prune(self.path.keep)
         return BlockResult(
             block.numbers[block.first :],
             block.index,
@@ -205,58 +200,23 @@ class VideoPass:
             relevant,
             logits,
             waiting,
-            language & before,
-            restarted,
+            language & start.before,
+            start.restarted,
         )
 
     def _segment_earlier(self, block: Block, waiting: np.ndarray, held: np.ndarray) -> Tensor:
         """Mask logits (N, n, h, w) of a block's frames that come before what is remembered."""
         logits = self._new_logits(len(self.banks), len(block))
-        if held.any() or not self.memory.mfe:  # M- frames read F_Adp then, of all windows
+        if self.path.adapted(held).any():  # without MFE M- frames read F_Adp, of all windows
             encoded, _ = self.encoder.encode(block, lambda _, relevance: held)
         else:
             encoded = Encoded(np.empty(0))
         missed = self._write_in_order(block, encoded, held, held, logits)
         banks = [bank.read() if len(bank) else None for bank in self.banks]
-        self._carry(block, encoded, waiting & (~held | missed), logits, banks)
+        self._propagate(block, encoded, waiting & (~held | missed), logits, banks)
         for bank in self.banks:
-            bank.prune(self.keep)
+            bank.prune(self.path.keep)
         return logits
-
-    def _begin(
-        self, block: Block, encoded: Encoded, language: np.ndarray, logits: Tensor
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Memory begins in this block, if it must: in the first of the frames nearest to the
-        highest relevance in which something is found.
-
-        Returns:
-            first (N,), the position before which M+ frames wait; restarted (N,) bool, whether what
-            was remembered is put aside; begun (N, n) bool, the anchors, which are in their banks.
-        """
-        first, restarted = np.zeros(len(language), int), np.zeros(len(language), bool)
-        begun = np.zeros_like(language)
-        chosen = np.where(language, encoded.relevance, -1.0)
-        former, trying = list(self.remembered), set(range(len(language)) if self.anchor else ())
-        while trying:
-            anchors = np.zeros_like(language)
-            for n in sorted(trying):
-                known = self.remembered[n] = former[n]
-                highest = max(known.highest, float(chosen[n].max()))
-                near = (chosen[n] >= 0) & (chosen[n] >= self.anchor * highest)
-                if not near.any() or (len(known.bank) and known.begun >= self.anchor * highest):
-                    known.highest = highest
-                    trying.remove(n)
-                else:
-                    self.remembered[n] = Remembered(highest=highest)
-                    anchors[n, near.argmax()] = True
-            missed = self._write_in_order(block, encoded, language, anchors, logits)
-            chosen[missed] = -1.0  # the next most certain frame, then
-            for n, at in zip(*np.nonzero(anchors & ~missed), strict=True):
-                trying.remove(n)
-                begun[n, at], restarted[n] = True, len(former[n].bank) > 0
-                # Without M+ frames that must wait, M- frames need no second reading.
-                first[n] = at if restarted[n] or language[n, :at].any() else 0
-        return first, restarted, begun
 
     def _write_in_order(
         self,
@@ -266,61 +226,37 @@ class VideoPass:
         written: np.ndarray,
         logits: Tensor,
     ) -> np.ndarray:
-        """Frames that enter the bank, in time order; sentences whose banks are equally long go
-        together, because memory attention knows no key mask.
+        """Segments frames (N, n) that enter the bank, in time order.
 
         Returns:
             (N, n) bool, frames taken for M+ in which nothing was found: with ``present_only`` they
             are not remembered, and M- after all.
         """
+
+        def take(pairs: list[tuple[int, int]]) -> tuple[FrameFeatures, Tensor, Tensor | None]:
+            spoken = bool(language[pairs[0]])
+            features = FrameFeatures.cat(
+                [encoded.features(pair, spoken, self.path.mfe) for pair in pairs]
+            )
+            prompts = torch.cat([encoded.prompts[pair] for pair in pairs]) if spoken else None
+            return features, self._numbers(block, [at for _, at in pairs]), prompts
+
         missed = np.zeros_like(written)
-        queues = [list(np.flatnonzero(row)) for row in written]
-        while any(queues):
-            groups: dict[int, list[int]] = {}
-            for n, queue in enumerate(queues):
-                if queue:
-                    groups.setdefault(self.banks[n].count(self.keep), []).append(n)
-            for entries, group in groups.items():
-                pairs = [(n, int(queues[n].pop(0))) for n in group]
-                spoken = [bool(language[pair]) for pair in pairs]
-                features = FrameFeatures.cat(
-                    [
-                        encoded.features(pair, lit, self.memory.mfe)
-                        for pair, lit in zip(pairs, spoken, strict=True)
-                    ]
-                )
-                silent = torch.zeros(1, 1, self.model.vision.dim, device=self.device)
-                prompts = torch.cat(
-                    [
-                        encoded.prompts[pair] if lit else silent
-                        for pair, lit in zip(pairs, spoken, strict=True)
-                    ]
-                )
-                memories = None
-                if entries:  # of those earlier than this frame only the newest can be the nearest
-                    memories = Memories.join([self.banks[n].read(self.keep) for n in group])
-                numbers = self._numbers(block, [at for _, at in pairs])
-                if all(spoken):
-                    prediction = self.model.segment(features, numbers, memories, prompts)
+        frames = {n: np.flatnonzero(row).tolist() for n, row in enumerate(written)}
+        for step in self.path.in_time_order(self.banks, frames, language, take):
+            fresh = self.model.vision.write_memory(step.features, step.prediction, step.numbers)
+            gated = step.prediction.gated()
+            seen = (step.prediction.presence > 0).tolist() if self.present_only else None
+            for row, (n, at) in enumerate(step.pairs):
+                logits[n, at] = gated[row]
+                if seen is None or seen[row]:
+                    entry = fresh.banks(slice(row, row + 1)).clone()
+                    self.remembered[n].write(entry, float(encoded.relevance[n, at]))
                 else:
-                    prediction = self.model.segment_mixed(
-                        features, numbers, memories, prompts, torch.tensor(spoken)
-                    )
-                fresh = self.model.vision.write_memory(features, prediction, numbers)
-                gated = prediction.gated()
-                seen = (prediction.presence > 0).tolist() if self.present_only else None
-                for row, (n, at) in enumerate(pairs):
-                    logits[n, at] = gated[row]
-                    if seen is None or seen[row]:
-                        remembered = self.remembered[n]
-                        if not len(remembered.bank):
-                            remembered.begun = float(encoded.relevance[n, at])
-                        remembered.bank.write(fresh.banks(slice(row, row + 1)).clone())
-                    else:
-                        missed[n, at] = self.memory.dual_path
+                    missed[n, at] = self.path.two_paths
         return missed
 
-    def _carry(
+    def _propagate(
         self,
         block: Block,
         encoded: Encoded,
@@ -329,21 +265,17 @@ class VideoPass:
         banks: Sequence[Memories | None],
     ) -> None:
         """M- frames (N, n), in batches: they depend on the bank alone, not on one another."""
-        if self.memory.mfe:  # where language found nothing, F_SAM is not there yet
+        if self.path.mfe:  # where language found nothing, F_SAM is not there yet
             self.encoder.add_plain(block, np.flatnonzero(carried.any(axis=0)), encoded)
         for n, row in enumerate(carried):
-            mine = np.flatnonzero(row)
-            for first in range(0, len(mine), self.batch_frames):
-                chosen = [int(at) for at in mine[first : first + self.batch_frames]]
+            mine = np.flatnonzero(row).tolist()
+            for first in range(0, len(mine), self.options.batch_frames):
+                chosen = mine[first : first + self.options.batch_frames]
                 features = FrameFeatures.cat(
-                    [encoded.features((n, at), False, self.memory.mfe) for at in chosen]
+                    [encoded.features((n, at), False, self.path.mfe) for at in chosen]
                 )
-                prediction = self.model.segment(
-                    features,
-                    self._numbers(block, chosen),
-                    banks[n].expand(len(chosen)),
-                    prompts=None,
-                )
+                bank, numbers = banks[n].expand(len(chosen)), self._numbers(block, chosen)
+                prediction = self.path.segment(features, numbers, bank, None)
                 logits[n, chosen] = prediction.gated()
 
     def _numbers(self, block: Block, positions: Sequence[int]) -> Tensor:

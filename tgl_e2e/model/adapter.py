@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
@@ -146,19 +147,17 @@ class CrossModalAdapter(nn.Module):
         """
         e = self.text_down(text)  # (B, L, dim)
         e_normed = self.text_norm(e)
-        rows = self._rows_at_once(visual)
-        parts = [self._down(part, times) for part in visual.split(rows, dim=2)]
-        x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)  # (B, T, H, W, dim)
+        # (B, T, H, W, dim): what the clip shows by itself
+        x = self._by_rows(lambda visual: self._down(visual, times), visual)
         x_normed = self.visual_norm(x)
-        parts = [
-            part + self._up(y, normed, e_normed, text_mask)
-            for part, y, normed in zip(
-                *(whole.split(rows, dim=2) for whole in (visual, x, x_normed)), strict=True
-            )
-        ]
+        fused = self._by_rows(
+            lambda visual, x, normed: visual + self._up(x, normed, e_normed, text_mask),
+            visual,
+            x,
+            x_normed,
+        )
         e = e + self.text_attends_visual(e_normed, rearrange(x_normed, "b t h w d -> b (t h w) d"))
-        visual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-        return visual, text + self.text_up(e)
+        return fused, text + self.text_up(e)
 
     def _down(self, visual: Tensor, times: Tensor) -> Tensor:
         """What the clip shows by itself: (B, T, H, W, C) -> (B, T, H, W, dim)"""
@@ -177,10 +176,10 @@ class CrossModalAdapter(nn.Module):
         x = self.visual_up(x)
         return rearrange(x, "b (t h w) c -> b t h w c", t=frames, h=height)
 
-    def _rows_at_once(self, visual: Tensor) -> int:
-        """Rows of the map that go together: no token looks further than its temporal patch, but
-        for the text's attention to all of them."""
-        batch, frames, height, width, _ = visual.shape
-        dim = self.visual_down.out_features
+    def _by_rows(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+        """``function(*maps)``, on a CPU in strips of the maps (B, T, H, W, ...): no token looks
+        further than its temporal patch, but for the text's attention to all of them."""
+        batch, frames, _, width, _ = maps[0].shape
+        values = batch * frames * width * 2 * self.visual_down.out_features
         patch = 1 if self.temporal is None else self.temporal.patch_size
-        return cpu.rows_at_once(visual, height, batch * frames * width * 2 * dim, patch)
+        return cpu.by_rows(function, *maps, dim=2, values=values, multiple=patch)

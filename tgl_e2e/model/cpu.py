@@ -85,6 +85,29 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
     return torch.cat(parts)
 
 
+def attend_narrow(
+    query: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], bias: Tensor | None
+) -> Tensor:
+    """:func:`attend` for N frames, whose keys are first shared or own ones, then own ones.
+
+    Args:
+        query: (N, L, D)
+        shared: keys (N or 1, S, D) and values (N or 1, S, Dv).
+        own: keys (N, P, D) and values (N, P, Dv).
+
+    Returns:
+        (N, L, Dv)
+    """
+
+    def of(n: int, pair: int) -> Tensor:
+        first = shared[pair]
+        return torch.cat([first[n if len(first) > 1 else 0], own[pair][n]])
+
+    return torch.stack(
+        [attend(rows, of(n, 0), of(n, 1).to(query.dtype), bias) for n, rows in enumerate(query)]
+    )
+
+
 def rows_at_once(x: Tensor, rows: int, values: int, multiple: int = 1) -> int:
     """How many of ``x``'s rows to compute at once: all, but for inference on a CPU, where pieces
     whose ``values`` per row make VALUES_AT_ONCE are faster.
@@ -97,6 +120,21 @@ def rows_at_once(x: Tensor, rows: int, values: int, multiple: int = 1) -> int:
     if x.device.type != "cpu" or torch.is_grad_enabled():
         return rows
     return min(rows, max(1, VALUES_AT_ONCE // (values * multiple)) * multiple)
+
+
+def by_rows(
+    function: Callable[..., Tensor], *maps: Tensor, dim: int, values: int, multiple: int = 1
+) -> Tensor:
+    """``function(*maps)``, for inference on a CPU strip by strip along ``dim``.
+
+    Args:
+        function: of strips of ``maps``; no row of its result depends on rows of other strips.
+        values: of the largest tensor on the way, per row.
+        multiple: rows that cannot be separated.
+    """
+    rows = rows_at_once(maps[0], maps[0].shape[dim], values, multiple)
+    parts = [function(*strip) for strip in zip(*(x.split(rows, dim) for x in maps), strict=True)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def run_block(block: nn.Module, x: Tensor) -> Tensor:

@@ -109,10 +109,11 @@ class MemoryBank:
         return written + (0 if self._later is None else len(self._later))
 
     def write(self, entry: Memories) -> None:
-        """entry: N = 1, E = 1, later than all before."""
+        """entry: N = 1, E = 1, later than all before, or (in clips of short videos, whose frames
+        come again) as late as the last."""
         assert entry.frames.shape == (1, 1)
         frame = entry.frames.item()
-        assert not self._entries or frame > self._entries[-1].frames.item()
+        assert not self._entries or frame >= self._entries[-1].frames.item()
         assert self._later is None or frame < self._later.frames[0, 0].item()
         self._entries.append(entry)
 

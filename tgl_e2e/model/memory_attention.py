@@ -59,13 +59,12 @@ def attend_to_memory(attention: nn.Module, x: Tensor, pos: Tensor, memory: Memor
 
 def _feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
     """(N, L, C) -> (N, L, C)"""
+
+    def forward(tokens: Tensor) -> Tensor:
+        return layer.linear2(layer.dropout(layer.activation(layer.linear1(tokens))))
+
     tokens = layer.norm3(x).flatten(0, 1)
-    rows = cpu.rows_at_once(tokens, len(tokens), layer.linear1.out_features)
-    parts = [
-        layer.linear2(layer.dropout(layer.activation(layer.linear1(part))))
-        for part in tokens.split(rows)
-    ]
-    return torch.cat(parts).view(x.shape)
+    return cpu.by_rows(forward, tokens, dim=0, values=layer.linear1.out_features).view(x.shape)
 
 
 def rope_turns(rope: nn.Module, side: int, pool: int, device: torch.device) -> Tensor:
@@ -131,16 +130,8 @@ def _cross_attention(
         bias[: key.shape[2]] = 2 * math.log(memory.pool)
 
     if rope.num_heads == 1 and cpu.usable(query, key, memory.spatial):
-        attended = torch.stack(
-            [
-                cpu.attend(
-                    query[n, 0],
-                    torch.cat([_of(key, n)[0], pointer_key[n, 0]]),
-                    torch.cat([_of(memory.spatial, n), memory.pointers[n]]).to(query.dtype),
-                    bias,
-                )
-                for n in range(len(x))
-            ]
+        attended = cpu.attend_narrow(
+            query[:, 0], (key[:, 0], memory.spatial), (pointer_key[:, 0], memory.pointers), bias
         )  # (N, HW, Cm)
         return rope.out_proj(rope.v_proj(attended))
     count = len(x)
@@ -150,11 +141,6 @@ def _cross_attention(
     key = torch.cat([key.expand(count, -1, -1, -1), pointer_key], dim=2)
     attended = _attention(rope, query, key, _heads(value, rope.num_heads), bias)
     return rope.out_proj(attended.transpose(1, 2).flatten(2))
-
-
-def _of(x: Tensor, n: int) -> Tensor:
-    """Row n, or the only one."""
-    return x[n if len(x) > 1 else 0]
 
 
 def _attention(

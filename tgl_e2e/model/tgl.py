@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.model.build import build_parts
 from tgl_e2e.model.checkpoint import load_checkpoint, save_checkpoint
+from tgl_e2e.model.dual_path import DualPath, segment_clips
 from tgl_e2e.model.memory import Memories
 from tgl_e2e.model.text import TextTokens
 from tgl_e2e.model.trained import is_base, is_trained
@@ -191,6 +192,11 @@ class TGL(nn.Module):
         fused = self.vision.read_memory(features, frames, memories)
         return self.vision.decode(fused, features, prompts)
 
+    @property
+    def dual_path(self) -> DualPath:
+        """Both paths with the configured ablations, over :meth:`segment`."""
+        return DualPath(self.segment, self.config.memory)
+
     # --- training --------------------------------------------------------------------------
 
     def ground(
@@ -244,141 +250,19 @@ class TGL(nn.Module):
         adapted = self.extract_adapted(
             prefix, tokens, positions / self.config.block, align=count > 1
         )
-        language = relevant | ~relevant.any(dim=1, keepdim=True)  # (B, T)
-        if not self.config.memory.dual_path:
-            language = torch.ones_like(language)
-        carried = ~language.flatten()
+        path = self.dual_path
+        language = path.language(relevant | ~relevant.any(dim=1, keepdim=True))  # (B, T)
         features = adapted.features
-        if carried.any() and self.config.memory.mfe:
-            plain = self.extract_plain([level[carried] for level in prefix])
-            features = _scatter(features, carried, plain)
-        masks, presence = self._segment_clips(
-            features, adapted.prompts, language, positions, target, remember
+        plain = ~path.adapted(language).flatten()
+        if plain.any():
+            features = _scatter(
+                features, plain, self.extract_plain([level[plain] for level in prefix])
+            )
+        forced = None if target is None else (target, remember)
+        masks, presence = segment_clips(
+            path, self.vision, features, adapted.prompts, language, positions, forced
         )
         return TGLOutput(masks, presence, adapted.relevance, adapted)
-
-    def _segment_clips(
-        self,
-        features: FrameFeatures,
-        prompts: Tensor,
-        language: Tensor,
-        positions: Tensor,
-        target: Tensor | None,
-        remember: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Segments B clips whose M+ differ, in as few batched steps as the order in time allows.
-
-        Clips are sorted by how many frames they write. Step k takes the k-th of them from every
-        clip that has one: all these banks hold k entries, as memory attention (which knows no key
-        mask) needs. Then all M- frames of clips with equally many entries go in one batch.
-        """
-        batch, count = positions.shape
-        written = torch.ones_like(language) if self.config.memory.bank == "all" else language
-        totals = written.sum(dim=1)
-        order = totals.argsort(descending=True, stable=True)  # clips, longest bank first
-        ranked = [written[b].nonzero().squeeze(1) for b in order.tolist()]
-        flat_target = None if target is None else target.flatten(0, 1)
-        single = count == 1  # image stage: nothing will be remembered
-
-        index: list[Tensor] = []  # flat frame indices, step by step
-        outputs: list[MaskPrediction] = []
-        entries: list[Memories] = []
-        for step in range(int(totals.max())):
-            active = int((totals > step).sum())
-            clips = order[:active]
-            where = clips * count + torch.stack([ranked[i][step] for i in range(active)])
-            when = positions.flatten()[where]
-            memories = Memories.stack(entries).banks(slice(0, active)) if entries else None
-            prediction = self.segment_mixed(
-                features[where], when, memories, prompts[clips], language.flatten()[where]
-            )
-            index.append(where)
-            outputs.append(prediction)
-            if not single:
-                entries = [entry.banks(slice(0, active)) for entry in entries]
-                entries.append(
-                    self.vision.write_memory(
-                        features[where],
-                        prediction,
-                        when,
-                        None if flat_target is None else flat_target[where],
-                        None if remember is None else remember[clips],
-                    )
-                )
-                finished = active - int((totals > step + 1).sum())
-                if finished and not written.all():
-                    self._carry(
-                        entries,
-                        active - finished,
-                        active,
-                        order,
-                        written,
-                        features,
-                        positions,
-                        index,
-                        outputs,
-                    )
-        joined = torch.cat(index).argsort()
-        masks = torch.cat([o.masks for o in outputs])[joined]
-        presence = torch.cat([o.presence for o in outputs])[joined]
-        return (
-            rearrange(masks, "(b t) h w -> b t h w", b=batch),
-            rearrange(presence, "(b t) -> b t", b=batch),
-        )
-
-    def _carry(
-        self,
-        entries: list[Memories],
-        first: int,
-        last: int,
-        order: Tensor,
-        written: Tensor,
-        features: FrameFeatures,
-        positions: Tensor,
-        index: list[Tensor],
-        outputs: list[MaskPrediction],
-    ) -> None:
-        """M- frames of the clips order[first:last], whose banks are complete (Eq. 5, below)."""
-        bank = Memories.stack(entries).banks(slice(first, last))
-        clip, frame = (~written[order[first:last]]).nonzero(as_tuple=True)
-        if len(clip) == 0:
-            return
-        where = order[first:last][clip] * positions.shape[1] + frame
-        index.append(where)
-        outputs.append(
-            self.segment(
-                features[where], positions.flatten()[where], bank.banks(clip), prompts=None
-            )
-        )
-
-    def segment_mixed(
-        self,
-        features: FrameFeatures,
-        frames: Tensor,
-        memories: Memories | None,
-        prompts: Tensor,
-        language: Tensor,
-    ) -> MaskPrediction:
-        """A step in which some frames get the prompt and some do not (bank of all frames)."""
-        if bool(language.all()):
-            return self.segment(features, frames, memories, prompts)
-        fused = self.vision.read_memory(features, frames, memories)
-        parts, rows = [], []
-        for with_text in (True, False):
-            chosen = (language == with_text).nonzero().squeeze(1)
-            if len(chosen):
-                rows.append(chosen)
-                parts.append(
-                    self.vision.decode(
-                        fused[chosen], features[chosen], prompts[chosen] if with_text else None
-                    )
-                )
-        back = torch.cat(rows).argsort()
-        return MaskPrediction(
-            torch.cat([p.masks for p in parts])[back],
-            torch.cat([p.presence for p in parts])[back],
-            torch.cat([p.pointers for p in parts])[back],
-        )
 
     # --- files -----------------------------------------------------------------------------
 

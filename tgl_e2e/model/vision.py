@@ -280,7 +280,8 @@ class Vision(nn.Module):
         target: Tensor | None = None,
         remember: Tensor | None = None,
     ) -> Memories:
-        """Encodes N frames and their masks into one entry each (N banks, E = 1).
+        """Encodes N frames and their masks into one entry each (N banks, E = 1); in eval mode an
+        absent object's mask is empty, as in SAM2.1.
 
         Args:
             target: (N, H, W) bool: true masks, remembered the way SAM2 takes a mask prompt in
@@ -289,9 +290,9 @@ class Vision(nn.Module):
         """
         sam = self.sam
         size = (self.image_size, self.image_size)
-        logits = F.interpolate(
-            prediction.masks[:, None], size=size, mode="bilinear", align_corners=False
-        )
+        # SAM2.1 writes the gated mask; in training gating would cut the gradients.
+        masks = prediction.masks if self.training else prediction.gated()
+        logits = F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)
         present = prediction.presence > 0
         if target is not None:
             if remember is None:
