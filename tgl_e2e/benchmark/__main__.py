@@ -21,12 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-BACKBONES = {
-    "hiera-t": "sam2.1_hiera_t",
-    "hiera-b": "sam2.1_hiera_b+",
-    "hiera-l": "sam2.1_hiera_l",
-    "tiny": "sam2.1_hiera_t",
-}
+from tgl_e2e.benchmark import BACKBONES
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 

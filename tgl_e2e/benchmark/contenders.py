@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tgl_e2e.benchmark.__main__ import BACKBONES
+from tgl_e2e.benchmark import BACKBONES
 from tgl_e2e.benchmark.measure import StageClock, count_flops
 from tgl_e2e.benchmark.official import build_predictor, propagate, watch
 from tgl_e2e.config import TGLConfig
