@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tgl_e2e import cli
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.collect import find_runs, read_run, tell
 from tgl_e2e.evaluation.paper import TABLES, TOP_K
@@ -32,11 +33,13 @@ MODES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     args = parse_arguments(arguments)
-    try:
-        return args.action(args)
-    except InputError as error:
-        print(f"tables: error: {error}", file=sys.stderr)
-        return 2
+    statuses: list[int] = []  # empty after a mistake, or when the reader of the output went away
+    status = cli.run(
+        "tables",
+        lambda: statuses.append(args.action(args)),
+        interrupted="the same command goes on where it was",
+    )
+    return status or sum(statuses)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
