@@ -37,6 +37,8 @@ MODULES = {module_name(path): path for path in FILES}
 
 def part_of(module: str) -> str:
     """The piece of the house a module lies in: `model` of `tgl_e2e.model.text`."""
+    if module == "tgl_e2e.evaluate":  # the command of tgl_e2e.evaluation, which tables runs
+        return "evaluation"
     names = module.split(".")
     return names[0] if len(names) == 1 and names[0] != "tgl_e2e" else [*names, "__init__"][1]
 

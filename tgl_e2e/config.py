@@ -195,10 +195,7 @@ class TGLConfig:
 
     def __post_init__(self) -> None:
         if len(self.text.adapter_layers) != 3 or len(self.adapter.patch_sizes) != 3:
-            raise InputError(
-                "text.adapter_layers and adapter.patch_sizes need three entries each, "
-                "one per adapter"
-            )
+            raise InputError("text.adapter_layers and adapter.patch_sizes need three entries each")
         if list(self.text.adapter_layers) != sorted(set(self.text.adapter_layers)):
             raise InputError(f"text.adapter_layers {self.text.adapter_layers} must ascend")
         if min(self.adapter.patch_sizes) < 1:
@@ -210,16 +207,10 @@ class TGLConfig:
                     f"{part.num_heads} and of 4"
                 )
         if max(self.text.adapter_layers) > self.text.num_layers:
-            raise InputError(
-                f"text.adapter_layers {self.text.adapter_layers} exceed "
-                f"text.num_layers {self.text.num_layers}"
-            )
+            raise InputError(f"text.adapter_layers exceed text.num_layers {self.text.num_layers}")
         side = self.vision.image_size
         if side < 32 or side % 32:
-            raise InputError(
-                f"vision.image_size is {side}; it must be a multiple of 32, the "
-                "stride of the trunk's last stage"
-            )
+            raise InputError(f"vision.image_size is {side}; give a multiple of 32, 32 or more")
         if self.vision.prior and self.vision.trunk is None:
             raise InputError("vision.prior needs a classifier: set vision.trunk to timm/NAME")
         if self.memory.bank not in ("relevant", "all"):

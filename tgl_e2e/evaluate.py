@@ -10,9 +10,6 @@ the numbers do not depend on how many processes there are, nor on how often they
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib.metadata
-import json
 import logging
 import sys
 import time
@@ -24,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.modes import check_moments, default_moments, default_split, moments_source
 from tgl_e2e.evaluation.processes import Processes, process_index, share_out, work_of
+from tgl_e2e.evaluation.provenance import decisive, dtype_of, fingerprint, training_of, versions
 
 if TYPE_CHECKING:
     from tgl_e2e.data.base import VideoDataset, VideoRecord
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from tgl_e2e.evaluation.resume import PartialResults
     from tgl_e2e.moments import MomentsSpec
     from tgl_e2e.results import Segmentation
-
-PACKAGES = ("torch", "sam2", "transformers", "numpy", "pycocotools")
 
 # frames, texts and moments of one video -> one result per text
 Segment = Callable[[Any, list[str], "MomentsSpec"], "Sequence[Segmentation]"]
@@ -277,8 +273,8 @@ def segment_videos(
     moments_of: Callable[[VideoRecord], MomentsSpec],
     partial: PartialResults,
     scenes: Mapping[str, Mapping[str, Any]],
-    masks: Path | None,
-    bar: ProgressBar,
+    masks: Path | None = None,
+    bar: ProgressBar | None = None,
     scored: bool = True,
 ) -> None:
     """Segments and scores videos, and adds each to `partial` once it is finished.
@@ -317,55 +313,6 @@ def segment_videos(
         outcome |= {"scores": scores, "frames": video.num_frames, "seconds": seconds}
         partial.add(video.name, outcome)
         bar.update(work_of(video), video.name)
-
-
-def dtype_of(asked: str, device: str) -> str:
-    """As infer.py: bfloat16 on cuda and float32 elsewhere, unless asked for otherwise."""
-    if asked != "auto":
-        return asked
-    return "bfloat16" if device.startswith("cuda") else "float32"
-
-
-# What the numbers come from
-
-
-def decisive(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the command's arguments that the result of a video depends on, beside the network;
-    from a parsed command line, or from what metrics.json has of one."""
-    names = ("dataset", "split", "moments", "threshold", "always_target", "tam_stride", "dtype")
-    return {
-        "root": str(Path(arguments["root"]).resolve()),
-        **{name: arguments[name] for name in names if name in arguments},
-    }
-
-
-def fingerprint(checkpoint: str) -> str:
-    """SHA-256 over a checkpoint folder's configuration and weights; the id itself for a hub id."""
-    folder = Path(checkpoint)
-    if not folder.is_dir():
-        return checkpoint
-    digest = hashlib.sha256()
-    bases = sorted(path.name for path in folder.glob("bases-*.safetensors"))
-    for name in ("config.json", "model.safetensors", *bases):
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-    return digest.hexdigest()
-
-
-def training_of(checkpoint: str) -> dict[str, Any] | None:
-    """The values that train.py ran with, from its run.json beside the network; None without."""
-    try:
-        return json.loads((Path(checkpoint) / "run.json").read_text(encoding="utf-8"))["train"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def versions() -> dict[str, str]:
-    from tgl_e2e import __version__
-
-    return {"tgl_e2e": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 if __name__ == "__main__":

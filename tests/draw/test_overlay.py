@@ -5,15 +5,7 @@ import pytest
 from PIL import Image
 from test_results import some_segmentation
 
-from tgl_e2e.draw import (
-    THUMBNAIL_SIDE,
-    colour,
-    draw_overlay,
-    draw_strip,
-    draw_timeline,
-    overlay_of,
-    spread,
-)
+from tgl_e2e.draw import THUMBNAIL_SIDE, colour, draw_overlay, draw_timeline, overlay_of, spread
 from tgl_e2e.results import Segmentation, encode_mask
 
 
@@ -118,14 +110,6 @@ def test_timeline_shows_spans_threshold_and_frames():
         for patch in axes.patches
     )
     assert np.allclose(shaded, [[0.5, 6.5], [9.5, 12.5]])
-
-
-def test_strip(tmp_path):
-    segmentation = some_segmentation("a", 9)  # frames 2 to 26
-    frames = np.full((30, 13, 17, 3), 50, np.uint8)
-    figure = draw_strip(tmp_path / "strip.png", frames, [segmentation], 0.5, count=4)
-    assert len(figure.axes) == 1 + 4
-    assert Image.open(tmp_path / "strip.png").size[0] == 1680
 
 
 def test_no_global_state(tmp_path):

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from networks import difference
 
 from tgl_e2e.model.dense import DenseHead
-from tgl_e2e.model.vision import FrameFeatures
+from tgl_e2e.model.features import FrameFeatures
 
 
 def test_levels_are_classified_apart_and_summed_at_the_finest():

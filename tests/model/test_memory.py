@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from tgl_e2e.model.features import FrameFeatures
 from tgl_e2e.model.memory import Memories, MemoryBank, gather_entries, nearest
-from tgl_e2e.model.vision import FrameFeatures
 
 
 def entries(frames: list[list[int]], tokens: int = 4, width: int = 3, pointer: int = 6) -> Memories:

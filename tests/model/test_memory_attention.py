@@ -6,9 +6,9 @@ from networks import build, difference
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.model import cpu
+from tgl_e2e.model.features import FrameFeatures
 from tgl_e2e.model.memory import Memories
 from tgl_e2e.model.memory_attention import rope_turns
-from tgl_e2e.model.vision import FrameFeatures
 
 FRAMES = torch.tensor([9, 4])
 

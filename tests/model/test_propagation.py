@@ -19,8 +19,8 @@ from networks import difference, set_presence
 from omegaconf import OmegaConf
 from PIL import Image
 
+from tgl_e2e.model.features import FrameFeatures
 from tgl_e2e.model.memory import Memories
-from tgl_e2e.model.vision import FrameFeatures
 
 PROMPTED = 2  # the frame that gets the true mask
 

@@ -11,7 +11,7 @@ from tgl_e2e.data.motion import ATTRIBUTES
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.trained import STAGES, is_base, is_trained
 from tgl_e2e.training.config import TrainConfig
-from tgl_e2e.training.losses import tgl_loss
+from tgl_e2e.training.losses import LossWeights, tgl_loss
 from tgl_e2e.training.module import TrainingModule
 
 TEXTS = ["the red star that jumps", "a circle moving to the left"]
@@ -200,7 +200,7 @@ def test_gradients_at_full_width(hiera, hiera_frames, presence_of_both_signs, st
             output.relevance,
             batch.target,
             batch.relevant[:1],
-            present=0.1,
+            weights=LossWeights(present=0.1),
         )
         losses["loss"].backward()
         check_gradients(hiera, stage)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tgl_e2e.training.losses import dense_loss, dice_loss, focal_loss, tgl_loss
+from tgl_e2e.training.losses import LossWeights, dense_loss, dice_loss, focal_loss, tgl_loss
 
 SURE = 40.0  # a logit whose sigmoid is 1 in float32
 
@@ -77,7 +77,7 @@ def batch():
 
 
 def test_terms_and_their_weighted_sum(batch):
-    losses = tgl_loss(**batch, dice=2, focal=20, tam=3, present=0.1)
+    losses = tgl_loss(**batch, weights=LossWeights(dice=2, focal=20, tam=3, present=0.1))
     assert set(losses) == {"loss", "dice", "focal", "present", "tam"}
     expected = (
         2 * losses["dice"] + 20 * losses["focal"] + 3 * losses["tam"] + 0.1 * losses["present"]
@@ -91,7 +91,9 @@ def test_terms_and_their_weighted_sum(batch):
     clips = dice_loss(resized.view(2, 3, 16, 16), truth.view(2, 3, 16, 16))
     assert losses["dice"].item() == pytest.approx(clips.mean().item())
     frames = dice_loss(resized[:, None], truth[:, None]).mean().item()
-    assert tgl_loss(**batch, dice_per_frame=True)["dice"].item() == pytest.approx(frames)
+    assert tgl_loss(**batch, weights=LossWeights(dice_per_frame=True))[
+        "dice"
+    ].item() == pytest.approx(frames)
     assert losses["focal"].item() == pytest.approx(focal_loss(resized, truth).mean().item())
     # present: in all three frames of the first clip, in none of the second
     sign = torch.tensor([[1.0], [-1.0]])
@@ -107,9 +109,12 @@ def test_terms_and_their_weighted_sum(batch):
 def test_a_batch_costs_what_its_parts_cost(batch):
     """However many frames of each clip are supervised: 1 x 4 and 4 x 1 are the same run."""
     batch["supervised"] = torch.tensor([[True, False, True], [False, True, False]])
-    whole = tgl_loss(**batch, present=0.5)
+    whole = tgl_loss(**batch, weights=LossWeights(present=0.5))
     parts = [
-        tgl_loss(**{name: value[b : b + 1] for name, value in batch.items()}, present=0.5)
+        tgl_loss(
+            **{name: value[b : b + 1] for name, value in batch.items()},
+            weights=LossWeights(present=0.5),
+        )
         for b in range(2)
     ]
     for name, value in whole.items():
@@ -118,12 +123,12 @@ def test_a_batch_costs_what_its_parts_cost(batch):
 
 def test_masks_that_were_not_predicted_cost_nothing(batch):
     batch["supervised"] = torch.tensor([[True, False, True], [True, True, True]])
-    before = tgl_loss(**batch, present=0.5)["loss"].item()
+    before = tgl_loss(**batch, weights=LossWeights(present=0.5))["loss"].item()
     batch["masks"][0, 1] += 5
     batch["presence"][0, 1] += 5
-    assert tgl_loss(**batch, present=0.5)["loss"].item() == before
+    assert tgl_loss(**batch, weights=LossWeights(present=0.5))["loss"].item() == before
     batch["masks"][0, 0] += 5
-    assert tgl_loss(**batch, present=0.5)["loss"].item() != before
+    assert tgl_loss(**batch, weights=LossWeights(present=0.5))["loss"].item() != before
 
 
 def test_dense_loss_of_a_batch_is_that_of_its_clips():
@@ -145,7 +150,7 @@ def test_dense_loss_of_a_batch_is_that_of_its_clips():
 
 def test_image_stage_has_no_alignment(batch):
     batch["relevance"] = None
-    losses = tgl_loss(**batch, tam=5)
+    losses = tgl_loss(**batch, weights=LossWeights(tam=5))
     assert "tam" not in losses
     assert losses["loss"].item() == pytest.approx((losses["dice"] + losses["focal"]).item())
 
@@ -153,12 +158,14 @@ def test_image_stage_has_no_alignment(batch):
 def test_losses_are_float32_of_half_precision_outputs(batch):
     for name in ("masks", "presence", "relevance"):
         batch[name] = batch[name].bfloat16()
-    assert {value.dtype for value in tgl_loss(**batch, present=1.0).values()} == {torch.float32}
+    assert {
+        value.dtype for value in tgl_loss(**batch, weights=LossWeights(present=1.0)).values()
+    } == {torch.float32}
 
 
 def test_gradients_reach_masks_presence_and_relevance(batch):
     leaves = [batch[name].requires_grad_() for name in ("masks", "presence", "relevance")]
-    tgl_loss(**batch, present=0.1)["loss"].backward()
+    tgl_loss(**batch, weights=LossWeights(present=0.1))["loss"].backward()
     assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
 
 

@@ -11,7 +11,7 @@ import torch
 from training_runs import ROOT, SMALL, last_line, log, run
 
 from tgl_e2e import TGL
-from tgl_e2e.evaluate import fingerprint
+from tgl_e2e.evaluation.provenance import fingerprint
 from tgl_e2e.tools.export import main as export
 
 

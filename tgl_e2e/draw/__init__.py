@@ -1,14 +1,6 @@
-"""Pictures: of a result, and with ``python -m tgl_e2e.draw`` of whole evaluations."""
+"""Pictures of a result: masks on frames, relevance over time."""
 
 from tgl_e2e.draw.overlay import colour, draw_overlay, overlay_of, spread
-from tgl_e2e.draw.timeline import THUMBNAIL_SIDE, draw_strip, draw_timeline
+from tgl_e2e.draw.timeline import THUMBNAIL_SIDE, draw_timeline
 
-__all__ = [
-    "THUMBNAIL_SIDE",
-    "colour",
-    "draw_overlay",
-    "draw_strip",
-    "draw_timeline",
-    "overlay_of",
-    "spread",
-]
+__all__ = ["THUMBNAIL_SIDE", "colour", "draw_overlay", "draw_timeline", "overlay_of", "spread"]

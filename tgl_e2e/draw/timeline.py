@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tgl_e2e.draw.overlay import colour, overlay_of, spread
+from tgl_e2e.draw.overlay import colour
 from tgl_e2e.moments import inside
 from tgl_e2e.results import Segmentation
-from tgl_e2e.video.reader import open_video
 
 _WIDTH, _SIDE = 12.0, 0.5  # inches: of the picture, of its left and right margin
 _ROW, _CURVE = 1.1, 0.66  # of one expression with its caption, of its curve alone
@@ -72,29 +71,6 @@ def draw_timeline(
             warnings.filterwarnings("ignore", message="Glyph .* missing")
             figure.savefig(path, format="png")
     return figure
-
-
-def draw_strip(
-    path: str | os.PathLike | None,
-    video: object,
-    segmentations: Sequence[Segmentation],
-    threshold: float,
-    count: int = 6,
-):
-    """One picture: `count` frames spread over the video with their masks, the timeline below.
-
-    video: whatever `open_video` takes, the one that was segmented
-    returns: the matplotlib Figure
-    """
-    first = segmentations[0]
-    wanted = {int(first.frames[i]): i for i in spread(first.num_frames, count)}
-    start, end = min(wanted), max(wanted) + 1
-    thumbnails = [
-        (number, overlay_of(rgb, segmentations, wanted[number], side=THUMBNAIL_SIDE))
-        for number, rgb in open_video(video).frames(start, end)
-        if number in wanted
-    ]
-    return draw_timeline(path, segmentations, threshold, thumbnails)
 
 
 def _draw_row(axes, segmentation: Segmentation, threshold: float, rgb: tuple[int, int, int]):

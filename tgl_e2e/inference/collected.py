@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tgl_e2e.inference.video_pass import BlockResult, EarlierResult
-from tgl_e2e.model.vision import ABSENT_LOGIT
+from tgl_e2e.model.features import ABSENT_LOGIT
 from tgl_e2e.moments import spans
 from tgl_e2e.results import Segmentation, encode_mask
 from tgl_e2e.video.source import VideoSource

@@ -19,9 +19,9 @@ from tgl_e2e.inference.block_encoder import BlockEncoder, Chooser, Encoded
 from tgl_e2e.inference.block_reader import Block, Progress, read_blocks
 from tgl_e2e.inference.memory_start import Remembered, begin_memory
 from tgl_e2e.model.cpu import FastProducts
+from tgl_e2e.model.features import ABSENT_LOGIT, FrameFeatures
 from tgl_e2e.model.memory import Memories, MemoryBank
 from tgl_e2e.model.tgl import TGL
-from tgl_e2e.model.vision import ABSENT_LOGIT, FrameFeatures
 from tgl_e2e.video.source import VideoSource
 
 

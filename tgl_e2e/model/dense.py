@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgl_e2e.model.vision import FrameFeatures
+from tgl_e2e.model.features import FrameFeatures
 
 
 class DenseHead(nn.Module):

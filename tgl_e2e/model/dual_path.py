@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from tgl_e2e.config import MemoryConfig
+from tgl_e2e.model.features import FrameFeatures, MaskPrediction
 from tgl_e2e.model.memory import Memories, MemoryBank
-from tgl_e2e.model.vision import FrameFeatures, MaskPrediction, Vision
+from tgl_e2e.model.vision import Vision
 
 Chosen = TypeVar("Chosen", Tensor, np.ndarray)  # bool, a value per frame
 Pair = tuple[int, int]  # clip (or expression) and frame

@@ -13,10 +13,10 @@ from tgl_e2e.config import TGLConfig
 from tgl_e2e.model.build import build_parts
 from tgl_e2e.model.checkpoint import load_checkpoint, save_checkpoint
 from tgl_e2e.model.dual_path import DualPath, segment_clips
+from tgl_e2e.model.features import FrameFeatures, MaskPrediction
 from tgl_e2e.model.memory import Memories
 from tgl_e2e.model.text import TextTokens
 from tgl_e2e.model.trained import is_base, is_trained
-from tgl_e2e.model.vision import FrameFeatures, MaskPrediction
 
 
 @dataclass

@@ -7,7 +7,6 @@ parts one by one, because its own ``track_step`` takes neither text nor a memory
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,55 +17,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.model.features import FrameFeatures, MaskPrediction
 from tgl_e2e.model.memory import Memories, gather_entries, nearest
 from tgl_e2e.model.memory_attention import MemoryTokens, attend_to_memory
 from tgl_e2e.model.trunk import HieraTrunk, TimmTrunk, Trunk
-
-ABSENT_LOGIT = -1024.0  # SAM2's mask logit where it thinks that the object is absent
-
-
-@dataclass
-class FrameFeatures:
-    """What the mask decoder and memory need of N frames.
-
-    top: (N, C, h, w) at stride 16; fine: ((N, C/8, 4h, 4w), (N, C/4, 2h, 2w)), already through the
-    decoder's 1 x 1 convolutions.
-    """
-
-    top: Tensor
-    fine: tuple[Tensor, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.top)
-
-    def __getitem__(self, index: Tensor | slice) -> FrameFeatures:
-        return FrameFeatures(self.top[index], tuple(level[index] for level in self.fine))
-
-    def clone(self) -> FrameFeatures:
-        """A copy that does not keep the batch alive of which this is a view."""
-        return FrameFeatures(self.top.clone(), tuple(level.clone() for level in self.fine))
-
-    @staticmethod
-    def cat(parts: list[FrameFeatures]) -> FrameFeatures:
-        return FrameFeatures(
-            torch.cat([p.top for p in parts]),
-            tuple(torch.cat(levels) for levels in zip(*(p.fine for p in parts), strict=True)),
-        )
-
-
-@dataclass
-class MaskPrediction:
-    """masks: (N, 4h, 4w) float32 logits; presence: (N,) logits; pointers: (N, C)."""
-
-    masks: Tensor
-    presence: Tensor
-    pointers: Tensor
-
-    def gated(self) -> Tensor:
-        """Mask logits as SAM2 returns them at inference: -1024 where the object is absent."""
-        return torch.where(
-            self.presence[:, None, None] > 0, self.masks, torch.full_like(self.masks, ABSENT_LOGIT)
-        )
 
 
 class Vision(nn.Module):

@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = describe_run(options.run)
         import torch
 
-        from tgl_e2e.evaluate import fingerprint
+        from tgl_e2e.evaluation.provenance import fingerprint
         from tgl_e2e.model.tgl import TGL
 
         network = TGL.from_pretrained(options.run)

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """lambda of each term; dice_per_frame: dice of each frame, and their mean; focal_alpha: weight
+    of the target's pixels, 1 - alpha that of all others."""
+
+    dice: float = 1.0
+    focal: float = 1.0
+    tam: float = 1.0
+    present: float = 0.0
+    dice_per_frame: bool = False
+    focal_alpha: float = 0.25
 
 
 def dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -47,13 +62,7 @@ def tgl_loss(
     target: Tensor,
     relevant: Tensor,
     supervised: Tensor | None = None,
-    *,
-    dice: float = 1.0,
-    focal: float = 1.0,
-    tam: float = 1.0,
-    present: float = 0.0,
-    dice_per_frame: bool = False,
-    focal_alpha: float = 0.25,
+    weights: LossWeights = LossWeights(),
 ) -> dict[str, Tensor]:
     """L = dice * L_dice + focal * L_focal + tam * BCE(s_t, t in M+) + present * BCE(presence).
 
@@ -70,8 +79,6 @@ def tgl_loss(
         relevant: (B, T) bool, M+.
         supervised: (B, T) bool, the frames whose masks were predicted, some in each clip; None:
             all.
-        dice_per_frame: dice of each frame, and their mean.
-        focal_alpha: weight of the target's pixels; 1 - alpha is that of all others.
 
     Returns:
         Each term unweighted, and their weighted sum as ``loss``. All () float32.
@@ -90,24 +97,28 @@ def tgl_loss(
         mode="bilinear",
         align_corners=False,
     )[:, 0]
-    if dice_per_frame:
+    if weights.dice_per_frame:
         overlap = mean(dice_loss(logits[:, None], truth[:, None]))
     else:
         clips = (len(supervised), -1, *truth.shape[1:])
         overlap = dice_loss(logits.view(clips), truth.view(clips), supervised.float()).mean()
     terms = {
         "dice": overlap,
-        "focal": mean(focal_loss(logits, truth, focal_alpha)),
+        "focal": mean(focal_loss(logits, truth, weights.focal_alpha)),
         "present": mean(
             F.binary_cross_entropy_with_logits(
                 presence.float().flatten(), truth.flatten(1).amax(dim=1), reduction="none"
             )
         ),
     }
-    loss = dice * terms["dice"] + focal * terms["focal"] + present * terms["present"]
+    loss = (
+        weights.dice * terms["dice"]
+        + weights.focal * terms["focal"]
+        + weights.present * terms["present"]
+    )
     if relevance is not None:
         terms["tam"] = F.binary_cross_entropy_with_logits(relevance.float(), relevant.float())
-        loss = loss + tam * terms["tam"]
+        loss = loss + weights.tam * terms["tam"]
     return {"loss": loss, **terms}
 
 

@@ -22,7 +22,7 @@ from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.dense import DenseHead
 from tgl_e2e.model.tgl import TGL, AdaptedClip, TGLOutput
 from tgl_e2e.training.config import TrainConfig
-from tgl_e2e.training.losses import dense_loss, tgl_loss
+from tgl_e2e.training.losses import LossWeights, dense_loss, tgl_loss
 
 HEAD_NAME = "dense.safetensors"  # beside the network: the head that only training needs
 
@@ -187,7 +187,7 @@ class TrainingModule(nn.Module):
             output.relevance,
             batch.target,
             batch.relevant,
-            **self._weights(),
+            weights=self._weights(),
         )
         return self._with_dense(losses, output.adapted, batch), output
 
@@ -206,21 +206,21 @@ class TrainingModule(nn.Module):
             batch.target,
             batch.relevant,
             language,
-            **self._weights(),
+            weights=self._weights(),
         )
         output = TGLOutput(masks, presence, adapted.relevance, adapted)
         return self._with_dense(losses, adapted, batch), output
 
-    def _weights(self) -> dict[str, float | bool]:
+    def _weights(self) -> LossWeights:
         config = self.config
-        return {
-            "dice": config.dice_weight,
-            "focal": config.focal_weight,
-            "tam": config.tam_weight,
-            "present": config.presence_weight,
-            "dice_per_frame": config.dice_per_frame,
-            "focal_alpha": config.focal_alpha,
-        }
+        return LossWeights(
+            config.dice_weight,
+            config.focal_weight,
+            config.tam_weight,
+            config.presence_weight,
+            config.dice_per_frame,
+            config.focal_alpha,
+        )
 
     def _with_dense(
         self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch

@@ -33,8 +33,7 @@ def _folders(text: str) -> list[Path]:
     return [Path(part) for part in text.split(",") if part]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = OneLineParser(
         prog="python -m tgl_e2e.data.synthetic",
         description="Writes synthetic videos with expressions, exact masks and exact moments: "
@@ -109,6 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--kind scenes takes --coco, --cutouts, --backgrounds, --kind motion none")
     if options.kind == "scenes" and (options.split == "valid" or options.clutter):
         parser.error("--kind scenes has the splits train and valid_u, and no --clutter")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    options = parse_arguments(arguments)
+    roots = [*options.coco, *options.cutouts, *options.backgrounds]
     size, *others = options.size
     recording = Recording(
         size, options.frames, options.every, options.crf, options.clutter, tuple(others)
@@ -124,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             read_sprites(roots, options.split) if roots else None,
         )
     except InputError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"python -m tgl_e2e.data.synthetic: {error}", file=sys.stderr)
         return 2
     print(f"{options.output / options.split}\n{report.text()}")
     return 0

@@ -1,12 +1,11 @@
-"""Pictures of evaluations.
+"""Figures of evaluations: python -m tgl_e2e.evaluation.figures ...
 
-    python -m tgl_e2e.draw moments  results/auto --sample VIDEO/EXP --output moments.png
-    python -m tgl_e2e.draw features results/auto --sample VIDEO/EXP --output features.png
-    python -m tgl_e2e.draw compare  results/auto results/all --sample VIDEO/EXP --output c.png
-    python -m tgl_e2e.draw sheet    results/auto --worst 6 --best 6 --output sheet.png
+    moments  results/auto --sample VIDEO/EXP --output moments.png
+    features results/auto --sample VIDEO/EXP --output features.png
+    compare  results/auto results/all --sample VIDEO/EXP --output compare.png
+    sheet    results/auto --worst 6 --best 6 --output sheet.png
 
-Each takes output folders of tgl_e2e.evaluate. `compare` and `sheet` also write films, if --output
-ends in .mp4; `features` alone runs the network.
+Each takes output folders of tgl_e2e.evaluate; `features` alone runs the network.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +21,15 @@ from PIL import Image
 
 from tgl_e2e.errors import InputError
 
-FPS = 8.0  # of films: slow enough to see what went wrong
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     args = parse_arguments(arguments)
     try:
-        check_output(args.output, films=args.action in (compare, sheet))
+        check_output(args.output)
         args.action(args)
     except InputError as error:
-        print(f"visualize: error: {error}", file=sys.stderr)
+        print(f"figures: error: {error}", file=sys.stderr)
         return 2
     print(args.output)
     return 0
@@ -40,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="visualize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     actions = parser.add_subparsers(required=True, metavar="{moments,features,compare,sheet}")
     for action, text in (
@@ -78,14 +75,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def moments(args: argparse.Namespace) -> None:
-    from tgl_e2e.draw.moments import draw_moments
+    from tgl_e2e.evaluation.figures.moments import draw_moments
 
     draw_moments(_opened(args), args.sample, args.output)
 
 
 def features(args: argparse.Namespace) -> None:
     from tgl_e2e import TGL
-    from tgl_e2e.draw.figures import draw_features
+    from tgl_e2e.evaluation.figures.sheets import draw_features
 
     (evaluation,) = _opened(args)
     model = TGL.from_pretrained(evaluation.arguments["checkpoint"], device=args.device)
@@ -93,30 +90,24 @@ def features(args: argparse.Namespace) -> None:
 
 
 def compare(args: argparse.Namespace) -> None:
-    from tgl_e2e.draw.figures import draw_comparison, play_comparison
+    from tgl_e2e.evaluation.figures.sheets import draw_comparison
 
-    if args.output.suffix == ".mp4":
-        film(args.output, play_comparison(_opened(args), args.sample[0]))
-    else:
-        write(args.output, draw_comparison(_opened(args), args.sample[0]))
+    write(args.output, draw_comparison(_opened(args), args.sample[0]))
 
 
 def sheet(args: argparse.Namespace) -> None:
-    from tgl_e2e.draw.figures import draw_sheet, play_sheet
+    from tgl_e2e.evaluation.figures.sheets import draw_sheet
 
     (evaluation,) = _opened(args)
     if min(args.worst, args.best) < 0 or args.worst + args.best == 0:
         raise InputError("--worst and --best: give how many samples, one or more in all")
     if not evaluation.ranked():
         raise InputError(f"{evaluation.folder}: no sample has a score, the split has no masks")
-    if args.output.suffix == ".mp4":
-        film(args.output, play_sheet(evaluation, args.worst, args.best))
-    else:
-        write(args.output, draw_sheet(evaluation, args.worst, args.best))
+    write(args.output, draw_sheet(evaluation, args.worst, args.best))
 
 
 def _opened(args: argparse.Namespace):
-    from tgl_e2e.draw.samples import EvaluationFolder
+    from tgl_e2e.evaluation.figures.samples import EvaluationFolder
 
     labels = args.labels or [None] * len(args.evaluations)
     if len(labels) != len(args.evaluations):
@@ -124,11 +115,10 @@ def _opened(args: argparse.Namespace):
     return [EvaluationFolder(f, x) for f, x in zip(args.evaluations, labels, strict=True)]
 
 
-def check_output(path: Path, films: bool) -> None:
+def check_output(path: Path) -> None:
     """InputError, before any work, for a file that could not be written."""
-    if path.suffix not in ((".png", ".mp4") if films else (".png",)):
-        known = ".png or .mp4" if films else ".png"
-        raise InputError(f"--output {path}: give a name that ends in {known}")
+    if path.suffix != ".png":
+        raise InputError(f"--output {path}: give a name that ends in .png")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"--output {path}: {path.parent} is no folder that can be written to")
 
@@ -136,17 +126,6 @@ def check_output(path: Path, films: bool) -> None:
 def write(path: Path, picture: np.ndarray) -> None:
     """A PNG."""
     Image.fromarray(picture).save(path, optimize=True)
-
-
-def film(path: Path, pictures: Iterator[np.ndarray]) -> None:
-    """An MP4."""
-    from tgl_e2e.video.writer import VideoWriter
-
-    first = next(pictures)
-    with VideoWriter(path, FPS, first.shape[:2]) as writer:
-        writer.write(first)
-        for picture in pictures:
-            writer.write(picture)
 
 
 if __name__ == "__main__":

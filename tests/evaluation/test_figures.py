@@ -1,6 +1,5 @@
 """Pictures of evaluations: every command writes its picture from real files."""
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -9,11 +8,11 @@ from PIL import Image
 from tgl_e2e import TGL, TGLConfig
 from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
-from tgl_e2e.draw.__main__ import main
-from tgl_e2e.draw.figures import SIDE, principal_colours
-from tgl_e2e.draw.grid import LIT, PREDICTED, GridRow, compose, panel
-from tgl_e2e.draw.samples import EvaluationFolder, telling_frames
 from tgl_e2e.evaluate import main as evaluate
+from tgl_e2e.evaluation.figures.__main__ import main
+from tgl_e2e.evaluation.figures.grid import LIT, PREDICTED, GridRow, compose, panel
+from tgl_e2e.evaluation.figures.samples import EvaluationFolder, telling_frames
+from tgl_e2e.evaluation.figures.sheets import principal_colours
 
 
 @pytest.fixture(scope="module")
@@ -84,24 +83,10 @@ def test_pictures(folder, name, tmp_path, capsys, arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "cells"),
-    [(["compare", "a", "b", "--sample", "NAME"], 3), (["sheet", "a", "--worst", "1"], 0)],
-)
-def test_films(folder, name, tmp_path, arguments, cells):
-    given = [name if x == "NAME" else str(folder / x) if x in ("a", "b") else x for x in arguments]
-    assert main([*given, "--output", str(tmp_path / "out.mp4")]) == 0
-    video = EvaluationFolder(folder / "a").sample(name).video
-    with av.open(str(tmp_path / "out.mp4")) as film:
-        frames = list(film.decode(video=0))
-    if cells:
-        assert len(frames) == video.num_frames and frames[0].width > cells * SIDE
-
-
-@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["sheet", "nowhere", "--output", "out.png"], "no output of tgl_e2e.evaluate"),
-        (["sheet", "a", "--output", "out.gif"], ".png or .mp4"),
+        (["sheet", "a", "--output", "out.gif"], "ends in .png"),
         (["sheet", "a", "--output", "no/out.png"], "no folder that can be written to"),
         (["moments", "a", "--sample", "x/0", "--output", "out.png"], "has no sample 'x/0'"),
         (["moments", "a", "--sample", "x/0", "--output", "out.mp4"], "ends in .png"),

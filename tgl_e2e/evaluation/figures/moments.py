@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tgl_e2e.draw.grid import panel
 from tgl_e2e.draw.overlay import colour
-from tgl_e2e.draw.samples import EvaluationFolder, Sample, telling_frames
+from tgl_e2e.evaluation.figures.grid import panel
+from tgl_e2e.evaluation.figures.samples import EvaluationFolder, Sample, telling_frames
 from tgl_e2e.moments import spans
 
 _WIDTH, _LEFT, _RIGHT = 12.0, 1.9, 0.3  # inches: of the picture, of its margins

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from tgl_e2e.draw.grid import GridRow, compose, panel
-from tgl_e2e.draw.overlay import load_font
-from tgl_e2e.draw.samples import EvaluationFolder, Sample, telling_frames
+from tgl_e2e.evaluation.figures.grid import GridRow, compose, panel
+from tgl_e2e.evaluation.figures.samples import EvaluationFolder, Sample, telling_frames
 
 if TYPE_CHECKING:
     from tgl_e2e.model.tgl import TGL
@@ -62,30 +61,6 @@ def draw_comparison(
     )
 
 
-def play_comparison(evaluations: Sequence[EvaluationFolder], name: str) -> Iterator[np.ndarray]:
-    """Figure 8 as a film: the truth and each evaluation side by side, frame by frame."""
-    samples = [evaluation.sample(name) for evaluation in evaluations]
-    sample = samples[0]
-    relevant = sample.expression.relevant(sample.video.num_frames)
-    heads = [evaluation.label for evaluation in evaluations]
-    known = sample.expression.masks is not None
-    for t in range(sample.video.num_frames):
-        rgb, truth = sample.frame(t), sample.expression.mask(t)
-        cells = [
-            panel(rgb, SIDE, evaluation.mask(mine, t), truth, _inside(mine, t))
-            for evaluation, mine in zip(evaluations, samples, strict=True)
-        ]
-        if known:
-            lit = relevant is not None and bool(relevant[t])
-            cells.insert(0, panel(rgb, SIDE, None, truth, lit))
-        yield compose(
-            f"“{sample.expression.text}”",
-            [GridRow((), cells)],
-            ["ground truth", *heads] if known else heads,
-            MASKS_NOTE,
-        )
-
-
 def draw_sheet(evaluation: EvaluationFolder, worst: int, best: int, count: int = 5) -> np.ndarray:
     """The worst and the best samples of an evaluation, one row each; (H, W, 3) uint8."""
     ranked = evaluation.ranked()
@@ -130,49 +105,6 @@ def _sheet(
         rows,
         note=MASKS_NOTE,
     )
-
-
-def play_sheet(evaluation: EvaluationFolder, worst: int, best: int) -> Iterator[np.ndarray]:
-    """The worst and best samples as a film, each in a cell of its own; a short one stands still at
-    its end."""
-    ranked = evaluation.ranked()
-    samples = [*ranked[:worst], *ranked[::-1][:best]]
-    columns = min(4, len(samples))
-    for t in range(max(sample.video.num_frames for sample in samples)):
-        cells = []
-        for sample in samples:
-            at = min(t, sample.video.num_frames - 1)
-            cells.append(
-                _titled(
-                    sample,
-                    panel(
-                        sample.frame(at),
-                        SIDE,
-                        evaluation.mask(sample, at),
-                        sample.expression.mask(at),
-                        _inside(sample, at),
-                    ),
-                )
-            )
-        height = max(cell.shape[0] for cell in cells)
-        cells = [
-            np.pad(c, ((0, height - c.shape[0]), (0, 0), (0, 0)), constant_values=255)
-            for c in cells
-        ]
-        rows = [GridRow((), cells[i : i + columns]) for i in range(0, len(cells), columns)]
-        yield compose(f"{worst} worst, then {best} best: {evaluation.label}", rows, (), MASKS_NOTE)
-
-
-def _titled(sample: Sample, picture: np.ndarray) -> np.ndarray:
-    """A picture with its score below it."""
-    strip = np.full((24, picture.shape[1], 3), 255, np.uint8)
-    image = Image.fromarray(np.concatenate([picture, strip]))
-    text = f"{sample.row['J&F']:.0f}: {sample.expression.text}"
-    while len(text) > 1 and load_font(12).getlength(text) > picture.shape[1]:
-        text = text[:-2] + "…"
-    below = (0, picture.shape[0] + 4)
-    ImageDraw.Draw(image).text(below, text, font=load_font(12), fill=(60, 60, 66))
-    return np.asarray(image)
 
 
 def draw_features(

@@ -1,0 +1,58 @@
+"""What the numbers of an evaluation come from: arguments, weights, versions."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "sam2", "transformers", "numpy", "pycocotools")
+
+
+def dtype_of(asked: str, device: str) -> str:
+    """As infer.py: bfloat16 on cuda and float32 elsewhere, unless asked for otherwise."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def decisive(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the command's arguments that the result of a video depends on, beside the network;
+    from a parsed command line, or from what metrics.json has of one."""
+    names = ("dataset", "split", "moments", "threshold", "always_target", "tam_stride", "dtype")
+    return {
+        "root": str(Path(arguments["root"]).resolve()),
+        **{name: arguments[name] for name in names if name in arguments},
+    }
+
+
+def fingerprint(checkpoint: str) -> str:
+    """SHA-256 over a checkpoint folder's configuration and weights; the id itself for a hub id."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return checkpoint
+    digest = hashlib.sha256()
+    bases = sorted(path.name for path in folder.glob("bases-*.safetensors"))
+    for name in ("config.json", "model.safetensors", *bases):
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
+def training_of(checkpoint: str) -> dict[str, Any] | None:
+    """The values that train.py ran with, from its run.json beside the network; None without."""
+    try:
+        return json.loads((Path(checkpoint) / "run.json").read_text(encoding="utf-8"))["train"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    from tgl_e2e import __version__
+
+    return {"tgl_e2e": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
