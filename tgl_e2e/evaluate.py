@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from tgl_e2e.data.base import VideoDataset, VideoRecord
     from tgl_e2e.evaluation.progress import ProgressBar
     from tgl_e2e.evaluation.resume import PartialResults
-    from tgl_e2e.moments import MomentsSpec
     from tgl_e2e.results import Segmentation
 
-# frames, texts and moments of one video -> one result per text
-Segment = Callable[[Any, list[str], "MomentsSpec"], "Sequence[Segmentation]"]
+# a video -> one result per expression
+Segment = Callable[["VideoRecord"], "Sequence[Segmentation]"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -187,8 +186,8 @@ class Evaluation:
             tam_stride=args.tam_stride,
             keep_logits=args.dataset == "ref-davis",
         )
-        self.segment: Segment = lambda frames, texts, moments: segmenter.segment(
-            frames, texts, moments=moments
+        self.segment: Segment = lambda video: segmenter.segment(
+            video.pictures, [e.text for e in video.expressions], moments=self.moments_of(video)
         )
         self.checkpoint = fingerprint(args.checkpoint)
         self.partial = PartialResults(args.output, self._identity(), self.processes.index)
@@ -215,7 +214,6 @@ class Evaluation:
                     self.segment,
                     self.args.dataset,
                     share,
-                    self.moments_of,
                     self.partial,
                     self.scenes,
                     None if self.args.no_masks else self.args.output / "masks",
@@ -270,17 +268,16 @@ def segment_videos(
     segment: Segment,
     dataset: str,
     videos: Sequence[VideoRecord],
-    moments_of: Callable[[VideoRecord], MomentsSpec],
     partial: PartialResults,
     scenes: Mapping[str, Mapping[str, Any]],
-    masks: Path | None = None,
-    bar: ProgressBar | None = None,
+    masks: Path | None,
+    bar: ProgressBar,
     scored: bool = True,
 ) -> None:
     """Segments and scores videos, and adds each to `partial` once it is finished.
 
     Args:
-        segment: frames, texts and moments of one video -> one Segmentation per text.
+        segment: a video -> one Segmentation per expression.
         scenes: see `tags.read_scenes`.
         masks: folder for the masks as PNG; None: they are not written.
         scored: whether the network's TAM gave the relevance, so that moments can be scored.
@@ -292,10 +289,9 @@ def segment_videos(
 
     for video in videos:
         start = time.perf_counter()
-        texts = [expression.text for expression in video.expressions]
-        results = segment(video.pictures, texts, moments_of(video)) if texts else []
+        results = segment(video) if video.expressions else []
         seconds = time.perf_counter() - start
-        assert len(results) == len(texts), (video.name, len(results), len(texts))
+        assert len(results) == len(video.expressions), (video.name, len(results))
         outcome: dict[str, Any] = {}
         if dataset == "ref-davis":
             results = separate_objects(video, results)
