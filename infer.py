@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-DEFAULT_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "tgl-tiny"
+DEFAULT_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "tgl-lite"
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".mpg", ".mpeg", ".ts")
 
@@ -43,7 +43,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--checkpoint",
         metavar="FOLDER",
         default=str(DEFAULT_CHECKPOINT),
-        help="folder or hub id of a trained network (default: checkpoints/tgl-tiny, beside this "
+        help="folder or hub id of a trained network (default: checkpoints/tgl-lite, beside this "
         "file)",
     )
     parser.add_argument(

@@ -58,10 +58,16 @@ class Vision(nn.Module):
         self.dim: int = sam.hidden_dim
         self.stage_dims = tuple(sam.image_encoder.trunk.channel_list[::-1])
         trunk = sam.image_encoder.trunk
-        self.trunk: Trunk = trunk if isinstance(trunk, TimmTrunk) else HieraTrunk(trunk)
+        # In a list, or a module would be registered, and its tensors saved, twice.
+        self._trunk: list[Trunk] = [trunk if isinstance(trunk, TimmTrunk) else HieraTrunk(trunk)]
         mean, std = torch.tensor(self.trunk.mean), torch.tensor(self.trunk.std)
         self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", std.view(3, 1, 1), persistent=False)
+
+    @property
+    def trunk(self) -> Trunk:
+        """The image encoder's trunk, stage by stage."""
+        return self._trunk[0]
 
     # --- image encoder ---------------------------------------------------------------------
 
