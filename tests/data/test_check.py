@@ -241,6 +241,14 @@ def test_names_and_order_of_frames_are_looked_at(tmp_path, capsys):
     edit_json(meta, lambda c: c["videos"]["clip"]["frames"].reverse())
     _, lines, _ = run(capsys, "mevis", tmp_path)
     problem(lines, "not listed in the order of time: 1")
+    edit_json(
+        meta,
+        lambda c: c["videos"].update(
+            words={"frames": ["f1", "f10", "f9"], "expressions": {"0": {"exp": "a dog"}}}
+        ),
+    )
+    _, lines, _ = run(capsys, "mevis", tmp_path)
+    problem(lines, "not listed in the order of time: 2")
     edit_json(meta, lambda c: c["videos"].update({"../x": c["videos"]["clip"]}))
     _, lines, _ = run(capsys, "mevis", tmp_path)
     problem(lines, "no safe names of files: 1")

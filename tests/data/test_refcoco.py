@@ -107,3 +107,22 @@ def test_missing_things_are_named(tmp_path):
         read_dataset("refcoco", tmp_path, "train")
     with pytest.raises(InputError, match=r"instances_refcoco_testA\.json: no such file"):
         read_dataset("refcoco", write_refcoco(tmp_path), "testA")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("file_name", "../../evil.jpg"), ("id", "../../out"), ("file_name", "/x.jpg")],
+)
+def test_names_that_would_leave_the_folder_are_refused(tmp_path, key, value):
+    path = write_refcoco(tmp_path) / "refcoco" / "instances_refcoco_train.json"
+
+    def change(content):
+        old = content["images"][0][key]
+        content["images"][0][key] = value
+        for annotation in content["annotations"]:
+            if key == "id" and annotation["image_id"] == old:
+                annotation["image_id"] = value
+
+    edit_json(path, change)
+    with pytest.raises(InputError, match="no safe name"):
+        read_dataset("refcoco", tmp_path, "train")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tgl_e2e.data.files import read_json
+from tgl_e2e.data.files import check_name, read_json
 from tgl_e2e.data.refcoco import draw
 from tgl_e2e.errors import InputError
 
@@ -99,6 +99,9 @@ def read_coco(root: str | Path, split: str) -> CocoSet:
                 bool(a.get("iscrowd", 0)),
             )
             by_image.setdefault(a["image_id"], []).append(instance)
+        for image in content["images"]:
+            for part in str(image["file_name"]).split("/"):
+                check_name(part, f"{path}: image")
         images = tuple(
             CocoImage(
                 folder / image["file_name"],
@@ -108,6 +111,8 @@ def read_coco(root: str | Path, split: str) -> CocoSet:
             for image in content["images"]
             if image["id"] in by_image
         )
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: not of COCO's format ({type(error).__name__}: {error}); see "

@@ -16,8 +16,8 @@ MOMENTS_VERSION = 1
 SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".webp")  # of frames
 # What would leave the folder it is meant for, or is no file's name on some system.
 UNSAFE = re.compile(
-    r"""(?ix) ^\s*$ | ^\.+$ | [/\\:\x00-\x1f\x7f\ud800-\udfff] | [ .]$
-    | ^(con|prn|aux|nul|com\d|lpt\d)(\.|$)"""
+    r"""(?ix) ^\s*$ | ^\.+$ | [/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff] | [ .]$
+    | ^(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(\.|$)"""
 )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecord, VisibleMoments
-from tgl_e2e.data.files import read_json
+from tgl_e2e.data.files import check_name, check_text, read_json
 from tgl_e2e.errors import InputError
 
 Place = tuple[int, int]  # first byte and length in a `Store`
@@ -174,8 +174,13 @@ def read_refcoco(root: str | Path, split: str, kind: str) -> VideoDataset:
     for image in images:
         try:
             key, file, text = str(image["id"]), str(image["file_name"]), str(image["caption"])
+            for part in (key, *file.split("/")):  # with a folder in some conversions
+                check_name(part, f"{path}: image entry")
+            check_text(text, f"{path}: image entry {key}")
             entry = [key, text, int(image["height"]), int(image["width"]), tracks[image["id"]]]
             by_file.setdefault(file, []).append(entry)
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError):
             raise InputError(
                 f"{path}: an image entry without id, file_name, height, width, caption or "

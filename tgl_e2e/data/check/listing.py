@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ def read_listing(meta_path: Path, frames_root: Path, findings: Findings) -> dict
             continue
         for frame in sorted(f for f, count in Counter(frames).items() if count > 1):
             findings.add(FRAME_TWICE, f"{where}, {frame}")
-        numbers = [int(f) for f in frames if f.isdecimal()]
+        found = [re.search(r"(\d+)\D*$", frame) for frame in frames]
+        numbers = [int(match[1]) for match in found if match]
         if any(a > b for a, b in pairwise(numbers)):
             findings.add(OUT_OF_ORDER, where)
         if not expressions:
