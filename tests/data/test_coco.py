@@ -214,8 +214,9 @@ def test_datasets_are_mixed_by_shares(root):
     assert 60 <= sum(cues) <= 90 and torch.equal(clips[7].frames, clips[7].frames)
     fixed = validation_clips(TrainConfig(**values), options)
     assert {fixed[i].cue for i in range(10)} == {"coco"}
-    with pytest.raises(InputError, match="as many"):
-        training_clips(TrainConfig(**{**values, "shares": "1"}), options)
+    for shares, said in (("1", "as many"), ("a,b", "numbers"), ("nan,1", "numbers")):
+        with pytest.raises(InputError, match=said):
+            training_clips(TrainConfig(**{**values, "shares": shares}), options)
 
 
 def test_a_set_is_evaluated_an_expression_an_instance(root):

@@ -64,8 +64,7 @@ def test_half_of_a_clip_is_relevant(even):
     targets = [clip for clip in drawn if clip.relevant.any()]
     counts = np.array([clip.relevant.sum() for clip in targets])
     assert len(targets) > 30 and (counts >= 3).all() and all(c.target.any() for c in targets)
-    # Drawn one by one, the rest comes from M+ at times too.
-    assert (counts <= 5).mean() > 0.9 if even else (counts >= 4).mean() > 0.8
+    assert (counts >= 4).mean() > 0.8  # half, and of the rest what lies there
     assert all(len(set(clip.positions.diff().tolist())) == 1 for clip in drawn) == even
     assert not any(clip.target.any() for clip in drawn if not clip.relevant.any())
 

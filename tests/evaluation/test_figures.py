@@ -99,7 +99,7 @@ def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, arguments,
     given = [str(folder / x) if x == "a" else x for x in arguments]
     assert main(given) == 2
     error = capsys.readouterr().err
-    assert error.startswith("visualize: error: ") and error.count("\n") == 1 and message in error
+    assert error.startswith("figures: error: ") and error.count("\n") == 1 and message in error
     assert list(tmp_path.iterdir()) == []
 
 

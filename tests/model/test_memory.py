@@ -192,8 +192,7 @@ def test_bank_reads_what_was_written_in_order():
 def test_bank_takes_one_entry_at_a_time_in_time_order():
     bank = MemoryBank()
     write(bank, [5])
-    with pytest.raises(AssertionError):
-        write(bank, [5])
+    write(bank, [5])  # a clip of a short video has a frame twice
     with pytest.raises(AssertionError):
         write(bank, [3])
     with pytest.raises(AssertionError):

@@ -149,7 +149,8 @@ def test_memory_equals_that_of_sam2(hiera, encoded):
     presence = torch.tensor([2.0, -2.0])
     prediction = MaskPrediction(masks, presence, torch.randn(2, 256))
     entry = hiera.vision.write_memory(plain, prediction, torch.tensor([3, 9]))
-    high = F.interpolate(masks[:, None], size=(256, 256), mode="bilinear", align_corners=False)
+    gated = prediction.gated()  # as SAM2.1 does at inference
+    high = F.interpolate(gated[:, None], size=(256, 256), mode="bilinear", align_corners=False)
     assert difference(entry.features[:, 0], own_memory(sam, plain, high, presence)) < 1e-5
     assert entry.frames.tolist() == [[3], [9]]
     assert torch.equal(entry.pointers[:, 0], prediction.pointers)

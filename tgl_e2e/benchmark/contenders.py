@@ -18,7 +18,7 @@ from tgl_e2e.benchmark.official import build_predictor, propagate, watch
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.synthetic import make_scene, render
 from tgl_e2e.inference import block_reader as reading
-from tgl_e2e.inference import segmenter as segmenter_module
+from tgl_e2e.inference import collected
 from tgl_e2e.inference.block_encoder import Chooser
 from tgl_e2e.inference.segmenter import VideoSegmenter
 from tgl_e2e.model.tgl import TGL
@@ -144,7 +144,7 @@ class Ours:
                 (vision, ("read_memory",), "memory attention"),
                 (vision, ("decode",), "mask decoder"),
                 (vision, ("write_memory",), "memory encoder"),
-                (segmenter_module, ("_to_size", "encode_mask"), "write-out"),
+                (collected, ("to_size", "encode_mask"), "write-out"),
             ):
                 for name in names:
                     clock.watch(owner, name, stage)

@@ -62,22 +62,28 @@ def training_clips(
         if config.steps < 1:
             raise InputError("steps is 0, and motion has no end: give steps=N")
         return MotionClips(options, config.steps * config.batch_size, config.seed), config.steps
-    if config.dense_weight > 0:
-        raise InputError(
-            "dense_weight needs the labels that only dataset=motion has, rendered on "
-            "the fly; set dense_weight=0"
-        )
     names = _listed(config.dataset)
     if config.shares or set(names) & set(ENDLESS[1:]):
         if config.steps < 1:
             raise InputError("steps is 0, and a mixture has no end: give steps=N")
         length = config.steps * config.batch_size
         splits = _listed(config.split)
-        return _mixed(config, splits, options, length, config.seed, check), config.steps
+        clips = _mixed(config, splits, options, length, config.seed, check)
+        _no_labels(config)
+        return clips, config.steps
     clips = _recorded(config, config.split, options, 0, config.seed, check)
+    _no_labels(config)
     steps = config.steps or max(1, round(config.epochs * clips.epoch_length / config.batch_size))
     clips.length = steps * config.batch_size
     return clips, steps
+
+
+def _no_labels(config: TrainConfig) -> None:
+    if config.dense_weight > 0:
+        raise InputError(
+            "dense_weight needs the labels that only dataset=motion has, rendered on "
+            "the fly; set dense_weight=0"
+        )
 
 
 def validation_clips(
@@ -121,14 +127,17 @@ def _mixed(
     """splits: one for all datasets or one each; where it is empty, a dataset takes no part."""
     options = replace(options, clips_per_expression=1)  # a mixture has no epochs
     names, roots = _listed(config.dataset), _listed(config.root)
-    shares = [float(share) for share in _listed(config.shares)] or [1.0] * len(names)
+    try:
+        shares = [float(share) for share in _listed(config.shares)] or [1.0] * len(names)
+    except ValueError:
+        raise InputError(f"shares={config.shares}: give numbers, joined by commas") from None
     splits = splits * len(names) if len(splits) == 1 else splits
     if not len(names) == len(roots) == len(shares) == len(splits):
         raise InputError(
             f"dataset={config.dataset} root={config.root} shares={config.shares}: give as many "
             "folders and shares as datasets, joined by commas (of scenes and motion too)"
         )
-    if min(shares) < 0 or sum(shares) <= 0:
+    if not np.isfinite(shares).all() or min(shares) < 0 or sum(shares) <= 0:
         raise InputError(f"shares={config.shares}: give numbers from 0, one above it")
     sources, kept = [], []
     for name, root, share, split in zip(names, roots, shares, splits, strict=True):
