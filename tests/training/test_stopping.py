@@ -2,14 +2,12 @@
 
 import errno
 import os
-import resource
 import signal
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-from training_runs import SMALL, last_line, run
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.training import run_folder
@@ -80,27 +78,6 @@ def test_other_errors_of_a_loader_stay_what_they_are(stop):
 
     with pytest.raises(RuntimeError, match="mat1"):
         list(until_stopped(broken(), stop, alone=True))
-
-
-def test_too_little_shared_memory_ends_a_training_at_once(tmp_path):
-    """A file that may not grow stands in for a /dev/shm that is full."""
-
-    def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    done = run(
-        "--stage",
-        "video",
-        "--output",
-        str(tmp_path / "run"),
-        *SMALL,
-        "workers=1",
-        "valid_split=",
-        "steps=2",
-        preexec_fn=small_files,
-    )
-    assert done.returncode == 2, done.stderr
-    assert "--ipc=host" in last_line(done) and "workers=0" in last_line(done)
 
 
 def test_a_stop_during_validation_ends_it_between_two_passes():
