@@ -20,19 +20,12 @@ from tgl_e2e.data.mevis import find_expressions
 from tgl_e2e.data.moments_json import merge, read_moments, write_moments
 from tgl_e2e.data.moments_table import DELIMITERS, TableError, format_table, read_table
 from tgl_e2e.data.ytvos import expressions_path
-from tgl_e2e.errors import InputError
+from tgl_e2e.errors import InputError, OneLineParser
 from tgl_e2e.files import write_text
 
 PROGRAM = "python -m tgl_e2e.data.moments"
 VIDEO_SETS = tuple(kind for kind in DATASETS if kind not in IMAGE_SETS)
 SHOWN = 50  # faults and notes; a table with more has one cause
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog=PROGRAM,
         description="Moments as a table for people and as moments.json. The table is a CSV file "
         "with the columns video, expression, object, start, end: one interval of frame positions "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -11,21 +10,14 @@ from pathlib import Path
 from tgl_e2e.data.check import mevis, palette, refcoco
 from tgl_e2e.data.check.findings import Findings
 from tgl_e2e.data.datasets import DATASETS
-from tgl_e2e.errors import InputError
+from tgl_e2e.errors import InputError, OneLineParser
 
 PROGRAM = "python -m tgl_e2e.data.check"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status: 0 clean, 1 problems, 2 it cannot run."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog=PROGRAM,
         description="Looks over the folder of a data set and reports what is wrong with it: a line "
         "per kind of problem, with how often it occurs, the first places, and the remedy. Nothing "
