@@ -5,59 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from small_coco import IMAGES, SIZE, write_coco
 
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.coco import read_coco
 from tgl_e2e.data.coco_dataset import read_coco_expressions
-from tgl_e2e.data.nouns import plural, wider, with_article
+from tgl_e2e.data.nouns import naming, plural, wider, with_article
 from tgl_e2e.data.picture_expressions import Seen, colour_of, draw_expression
 from tgl_e2e.data.pictures import PictureClips
 from tgl_e2e.errors import InputError
 from tgl_e2e.training.config import TrainConfig
 from tgl_e2e.training.data import training_clips, validation_clips
-
-SIZE = (120, 160)  # H, W
-NOUNS = {1: "cat", 2: "dog", 3: "car"}
-# image -> (class, box, colour) of each instance
-IMAGES = {
-    "a.jpg": [
-        (1, (10, 20, 50, 60), "red"),
-        (1, (100, 20, 150, 80), "black"),
-        (2, (60, 90, 95, 115), "blue"),
-    ],
-    "b.jpg": [(2, (20, 20, 120, 100), "yellow")],
-}
-
-
-def write_coco(root, split: str = "train") -> None:
-    """A folder in COCO's format; boxes are drawn as polygons, one as RLE counts."""
-    (root / split).mkdir(parents=True)
-    images, annotations = [], []
-    for number, (name, instances) in enumerate(IMAGES.items()):
-        image = Image.new("RGB", SIZE[::-1], (120, 125, 118))
-        for category, box, colour in instances:
-            ImageDraw.Draw(image).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), colour)
-            x0, y0, x1, y1 = box
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": category,
-                    "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
-                    "area": (x1 - x0) * (y1 - y0),
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "iscrowd": 0,
-                }
-            )
-        image.save(root / split / name, quality=95)
-        images.append({"id": number, "file_name": name, "height": SIZE[0], "width": SIZE[1]})
-    content = {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": i, "name": name} for i, name in NOUNS.items()],
-    }
-    (root / f"instances_{split}.json").write_text(json.dumps(content))
 
 
 @pytest.fixture
@@ -166,6 +124,25 @@ def test_words():
     assert "animal" in wider("cat") and "vehicle" in wider("racing car") and not wider("kettle")
 
 
+def test_a_person_is_a_man_or_a_woman_only_where_there_is_no_other():
+    one = Seen(1, "person", 0.1, 0.2, 0.4, (0.1, 0.2, 0.3, 0.6), 0.0)
+    two = Seen(2, "person", 0.2, 0.7, 0.4, (0.6, 0.1, 0.9, 0.7), 0.0)
+    assert {"the woman", "the man", "the person"} <= set(said([one]))
+    for text in said([one, two]):
+        assert not {"man", "woman", "men", "women"} & set(text.split()), text
+
+
+def test_names_of_all_nouns_and_what_covers_them():
+    nouns = ("bird", "dog", "person", "dining table")
+    phrases, covers = naming(nouns, said_as=1)
+    assert covers.shape == (len(phrases), 4) and (covers[:4] == np.eye(4)).all()
+    animal = next(i for i, phrase in enumerate(phrases) if "animal" in phrase)
+    assert covers[animal].tolist() == [1, 1, 0, 0] and len(phrases) == 5
+    said_of = {naming(nouns, seed)[0][2] for seed in range(60)}
+    assert {"the person", "the people", "a man", "woman"} <= said_of
+    assert naming(nouns, 3)[0] == naming(nouns, 3)[0]
+
+
 # --- clips and mixtures -----------------------------------------------------------------------
 
 
@@ -180,6 +157,19 @@ def test_clips_are_a_pure_function_of_their_number(root, frames):
         assert torch.equal(one.relevant, one.target.flatten(1).any(dim=1))
         assert (one.positions.diff() > 0).all()
     assert len({clips[i].text for i in range(30)}) > 5
+
+
+def test_every_pixel_of_a_clip_has_its_noun(root):
+    options = ClipOptions(num_frames=1, size=64, flip=0.5)
+    clips = PictureClips(read_coco(root, "train"), options, 50, seed=3)
+    assert clips.images.nouns == ("cat", "dog")
+    for index in range(12):
+        clip = clips[index]
+        label, target = clip.labels["noun"][0], clip.target[0, 2::4, 2::4]
+        assert clip.nouns == ("cat", "dog") and label.shape == (16, 16)
+        for place, noun in enumerate(clip.nouns):
+            if clip.text in (f"the {noun}", f"all {noun}s", f"the {noun}s"):
+                assert torch.equal(label == place, target) or clip.text == "the cat"
 
 
 def test_places_are_those_of_the_crop(root):

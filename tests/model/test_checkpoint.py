@@ -356,7 +356,7 @@ def test_missing_bases_without_network_say_what_to_download(bases, offline):
 
 @pytest.mark.parametrize("preset", ["hiera-b", "hiera-l"])
 def test_presets_name_bases_that_can_be_downloaded(preset):
-    from tgl_e2e.model.build import HUB_FILES
+    from tgl_e2e.model.bases import HUB_FILES
 
     config = TGLConfig.from_preset(preset)
     assert HUB_FILES[config.vision.base].endswith(".pt")

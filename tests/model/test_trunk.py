@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from tgl_e2e.config import VisionConfig
 from tgl_e2e.errors import InputError
-from tgl_e2e.model.build import build_sam, load_timm_weights
+from tgl_e2e.model.bases import load_timm_weights
+from tgl_e2e.model.build import build_sam
 from tgl_e2e.model.trunk import TimmTrunk
 
 NAMES = ["tf_efficientnet_lite0", "resnet18", "convnext_atto", "mobilenetv3_small_100"]

@@ -7,7 +7,8 @@ from networks import difference, drawn_up_projections, set_presence
 
 from tgl_e2e.config import VisionConfig
 from tgl_e2e.errors import InputError
-from tgl_e2e.model.build import build_sam, load_sam_weights
+from tgl_e2e.model.bases import load_sam_weights
+from tgl_e2e.model.build import build_sam
 from tgl_e2e.model.features import FrameFeatures, MaskPrediction
 from tgl_e2e.model.vision import Vision
 

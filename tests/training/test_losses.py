@@ -6,7 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tgl_e2e.training.losses import LossWeights, dense_loss, dice_loss, focal_loss, tgl_loss
+from tgl_e2e.training.losses import (
+    LossWeights,
+    dense_loss,
+    dice_loss,
+    focal_loss,
+    noun_loss,
+    similarity_loss,
+    tgl_loss,
+)
 
 SURE = 40.0  # a logit whose sigmoid is 1 in float32
 
@@ -196,3 +204,30 @@ def test_dense_loss_without_any_object_is_finite():
     assert losses["shape"].item() == 0 and losses["loss"].isfinite()
     losses["loss"].backward()
     assert logits["shape"].grad.isfinite().all()
+
+
+def test_similarity_by_hand():
+    logits = torch.tensor([[[0.0, 2.0]]])  # two cells, of 2 x 2 pixels each
+    target = torch.tensor([[[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]])
+    left = 0.75 * 8 * math.log(2) + 0.25 * math.log(2)
+    right = math.log(1 + math.exp(2))
+    assert similarity_loss(logits, target).item() == pytest.approx((left + right) / 2)
+
+
+def test_nouns_are_summed_and_names_cover_them():
+    torch.manual_seed(0)
+    labels = torch.full((2, 8, 8), -1)
+    labels[0, :4, :4], labels[0, 4:, 4:], labels[1, :, :4] = 0, 1, 1
+    covers = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    logits = torch.randn(2, 3, 2, 2)
+    found = noun_loss(logits, labels, covers)
+    expected = 0
+    for k, meant in enumerate(([0], [1], [0, 1])):
+        target = torch.isin(labels, torch.tensor(meant)).float()
+        expected += similarity_loss(logits[:, k], target).mean()
+    assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    sure = torch.stack(  # where each name is seen; of the first nothing in the second image
+        [torch.isin(labels[:, ::4, ::4], torch.tensor(m)).float() for m in ([0], [1], [0, 1])], 1
+    )
+    assert noun_loss(sure, labels, covers)["hit"] == 1
+    assert noun_loss(-sure, labels, covers)["hit"] == 0

@@ -8,7 +8,8 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 import train
-from tgl_e2e.config import PRESETS, TGLConfig
+from tgl_e2e.config import TGLConfig
+from tgl_e2e.config.values import PRESETS
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.synthetic.__main__ import main as write_motion
 from tgl_e2e.errors import InputError

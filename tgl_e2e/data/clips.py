@@ -31,6 +31,7 @@ class ClipOptions:
     clips_per_expression: int = 1
     flip: float = 0.0
     scale: float = 0.0
+    foreign_share: float = 0.0
     # Of the synthetic set:
     static: bool = False
     full_share: float = 0.0
@@ -52,7 +53,8 @@ class Clip:
     the stretch; relevant: (T,) bool, M+; target: (T, S, S) bool, the union of the objects kept by
     OSS; remember: memory is to be written from the target, not from what was predicted; labels:
     name -> (T, S/4, S/4) int64, -1 where no object is, and "object" -> bool, {} where the data set
-    knows none; cue: which cue the scene was built around, or the data set's name, for reports.
+    knows none; nouns: what the numbers of the label "noun" mean; cue: which cue the scene was built
+    around, or the data set's name, for reports.
     """
 
     name: str
@@ -63,13 +65,14 @@ class Clip:
     target: Tensor
     remember: bool = False
     labels: dict[str, Tensor] = field(default_factory=dict)
+    nouns: tuple[str, ...] = ()
     cue: str = "mixed"
 
 
 @dataclass
 class ClipBatch:
     """Clips of one length, stacked: every tensor of :class:`Clip` with B in front; remember: (B,)
-    bool."""
+    bool; nouns: the same for all, clips of several sets have no labels."""
 
     names: list[str]
     frames: Tensor
@@ -80,6 +83,7 @@ class ClipBatch:
     remember: Tensor
     labels: dict[str, Tensor]
     cues: list[str]
+    nouns: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
         """The batch with its tensors on ``device``."""
@@ -114,6 +118,7 @@ def collate(clips: list[Clip]) -> ClipBatch:
         remember=torch.tensor([c.remember for c in clips]),
         labels={name: torch.stack([c.labels[name] for c in clips]) for name in clips[0].labels},
         cues=[c.cue for c in clips],
+        nouns=clips[0].nouns,
     )
     return batch if get_worker_info() is None else batch.share_memory()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+
+import numpy as np
 
 # Wider word -> what it covers, in the words of COCO's classes; head nouns of cut-outs too.
 WIDER = {
@@ -102,6 +105,31 @@ def wider(noun: str) -> tuple[str, ...]:
 def with_article(phrase: str) -> str:
     """ "a dog", "an animal"."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def naming(nouns: Sequence[str], said_as: int) -> tuple[list[str], np.ndarray]:
+    """Phrases for K names: each of M nouns, as it may be called, and each wider word that covers
+    one of them.
+
+    Args:
+        said_as: seed of which synonym, and in which form.
+
+    Returns:
+        K phrases, and (K, M) float32: 1 where the name is said of the noun.
+    """
+    rng = np.random.default_rng(said_as)
+    called = [(SYNONYMS.get(noun, (noun,)), {noun}) for noun in nouns]
+    above = {word for noun in nouns for word in wider(noun)} - set(nouns)
+    called += [((word,), {n for n in nouns if word in wider(n)}) for word in sorted(above)]
+    phrases = []
+    for words, _ in called:
+        word = words[rng.integers(len(words))]
+        forms = (f"the {word}", f"the {word}", with_article(word), word, f"the {plural(word)}")
+        phrases.append(forms[rng.integers(len(forms))])
+    covers = np.zeros((len(called), len(nouns)), np.float32)
+    for row, (_, meant) in enumerate(called):
+        covers[row] = [noun in meant for noun in nouns]
+    return phrases, covers
 
 
 @cache

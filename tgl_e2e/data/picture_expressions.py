@@ -72,8 +72,7 @@ def draw_expression(
         no_target: how often one of these is asked for.
     """
     if absent and rng.random() < no_target:
-        noun = _name(absent[rng.integers(len(absent))], rng)
-        return Said(_pick((f"the {noun}", with_article(noun), f"the {plural(noun)}"), rng), ())
+        return Said(_in_vain(_name(absent[rng.integers(len(absent))], rng), rng), ())
     nouns = sorted({one.noun for one in seen if one.clear})
     if not nouns:
         return None
@@ -83,12 +82,31 @@ def draw_expression(
         if said is not None and rng.random() < 0.6:
             return said
     same = [one for one in seen if one.noun == noun]
+    # Outlines of persons do not say who is a woman: so they are called where there is but one.
+    named = _name(noun, rng) if len(same) == 1 or noun != "person" else noun
     cover = [word for word in wider(noun) if rng.random() < 0.25]
     if cover:
         word = _pick(cover, rng)
         mates = [one for one in seen if word in wider(one.noun)]
         return _about(mates, word, rng)
-    return _about(same, _name(noun, rng), rng)
+    return _about(same, named, rng)
+
+
+def _in_vain(noun: str, rng: np.random.Generator) -> str:
+    """An expression about what is not there, in the forms in which things that are there are
+    spoken of."""
+    colour = _pick(tuple(COLOURS), rng)
+    plain = (f"the {noun}", with_article(noun), f"the {plural(noun)}", noun)
+    told = (
+        f"the left {noun}",
+        f"the {noun} on the right",
+        f"the largest {noun}",
+        f"the {colour} {noun}",
+        f"the {noun} in front",
+    )
+    if noun in ("motorcycle", "bicycle", "horse", "skateboard") and rng.random() < 0.4:
+        return f"the person on the {noun}"
+    return _pick(plain if rng.random() < 0.6 else told, rng)
 
 
 def _about(same: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said | None:
@@ -173,8 +191,9 @@ def _ridden(seen: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said |
         return None
     rider, mount = pairs[0]
     name, thing = _pick(RIDDEN[mount.noun], rng), _name(mount.noun, rng)
-    someone = _pick(("person", "man", "woman", "boy"), rng)
-    alone = (
+    alone = sum(one.noun == "person" for one in seen) == 1
+    someone = _pick(("person", "man", "woman", "boy"), rng) if alone else "person"
+    single = (
         f"the {name}",
         f"the {someone} riding the {thing}",
         f"a {someone} on {with_article(thing)}",
@@ -187,7 +206,7 @@ def _ridden(seen: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said |
     )
     if rng.random() < 0.4:
         return Said(_pick(both, rng), (rider.number, mount.number))
-    return Said(_pick(alone, rng), (rider.number,))
+    return Said(_pick(single, rng), (rider.number,))
 
 
 def _sits_on(rider: Seen, mount: Seen) -> bool:

@@ -31,6 +31,7 @@ class PictureClips(Dataset):
         self.options = options
         self.length = length
         self.seed = seed
+        self._places = {noun: place for place, noun in enumerate(images.nouns)}
 
     def __len__(self) -> int:
         return self.length
@@ -69,7 +70,15 @@ class PictureClips(Dataset):
         if said is None:
             return None
         frames = _filmed(picture, boxes, flip, options, rng)
-        return _finished(image, said, labels, frames, options, rng)
+        clip = _finished(image, said, labels, frames, options, rng)
+        clip.labels["noun"] = self._nouns(image, labels)
+        clip.nouns = self.images.nouns
+        return clip
+
+    def _nouns(self, image: CocoImage, labels: np.ndarray) -> torch.Tensor:
+        """(T, S/4, S/4) which noun of the set a pixel shows, -1 where none."""
+        places = [self._places[instance.noun] for instance in image.instances]
+        return torch.from_numpy(np.array([-1, *places], np.int64)[labels[:, 2::4, 2::4]])
 
 
 def _finished(
@@ -157,7 +166,7 @@ def seen_in(
                 ),
                 float(1 - min(1.0, inside / max(1, total[number]))),
                 instance.crowd,
-                colour_of(pixels[mask]) if mask.mean() > 0.01 else None,
+                colour_of(pixels[mask]),
             )
         )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from tgl_e2e.data.augment import Augmentation, augment_frame, bounds, crop_box, draw_augmentation
 from tgl_e2e.data.base import ExpressionRecord, VideoDataset, VideoRecord
 from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
+from tgl_e2e.data.foreign import ForeignExpressions
 from tgl_e2e.data.sampling import select_objects
 from tgl_e2e.errors import InputError
 
@@ -61,6 +63,7 @@ class RecordedClips(Dataset):
         if not len(self._places):
             where = " and ".join(str(dataset.root) for dataset in self._datasets)
             raise InputError(f"{where}: no expression has a mask, is this the whole split?")
+        self._foreign = ForeignExpressions(self._datasets) if options.foreign_share > 0 else None
         self._order: tuple[int, np.ndarray] | None = None  # of the epoch asked for last
 
     @property
@@ -78,6 +81,10 @@ class RecordedClips(Dataset):
         dataset, video, expression = self._find(epoch, place)
         # [0, ...] draws orders, [1, ...] samples: numpy pads short seeds with zeros.
         rng = np.random.default_rng([1, self.seed, epoch, place])
+        if self._foreign is not None and rng.random() < self.options.foreign_share:
+            text = self._foreign.draw([one.text for one in video.expressions], rng)
+            if text is not None:
+                expression = replace(expression, text=text, objects=(), moments={})
         return draw_clip(video, expression, dataset.kind, self.options, rng)
 
     def _find(self, epoch: int, place: int) -> tuple[VideoDataset, VideoRecord, ExpressionRecord]:

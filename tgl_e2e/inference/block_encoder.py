@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tgl_e2e.inference.block_reader import Block
 from tgl_e2e.model.dual_path import DualPath
-from tgl_e2e.model.features import FrameFeatures
+from tgl_e2e.model.features import AdaptedClip, FrameFeatures
 from tgl_e2e.model.text import TextTokens
-from tgl_e2e.model.tgl import TGL, AdaptedClip
+from tgl_e2e.model.tgl import TGL
 from tgl_e2e.windows import deal_windows
 
 # M+ (N, n) of a block's own frames, from the block and its relevance (N, n)

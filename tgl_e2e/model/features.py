@@ -1,4 +1,4 @@
-"""What goes from step to step of the network: features of frames, and predicted masks."""
+"""What goes from step to step of the network: features of frames and clips, predicted masks."""
 
 from __future__ import annotations
 
@@ -52,3 +52,30 @@ class MaskPrediction:
         return torch.where(
             self.presence[:, None, None] > 0, self.masks, torch.full_like(self.masks, ABSENT_LOGIT)
         )
+
+
+@dataclass
+class AdaptedClip:
+    """B clips of T frames after the adapters.
+
+    features: F_Adp of B * T frames (clip by clip); prompts: (B, 1, C) rho_txt; relevance: (B, T)
+    logits s_t, None where not asked for; visual: (B, T, H, W, C) last stage, for pictures and
+    auxiliary losses; similarity: (B, T, S/16, S/16) logits of the learned prior, None without one.
+    """
+
+    features: FrameFeatures
+    prompts: Tensor
+    relevance: Tensor | None
+    visual: Tensor
+    similarity: Tensor | None = None
+
+
+@dataclass
+class TGLOutput:
+    """masks: (B, T, S/4, S/4) logits; presence: (B, T) logits; relevance: (B, T) logits s_t or None
+    (T = 1, image stage); adapted: the features behind them."""
+
+    masks: Tensor
+    presence: Tensor
+    relevance: Tensor | None
+    adapted: AdaptedClip

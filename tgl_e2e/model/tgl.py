@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,36 +12,11 @@ from tgl_e2e.config import TGLConfig
 from tgl_e2e.model.build import build_parts
 from tgl_e2e.model.checkpoint import load_checkpoint, save_checkpoint
 from tgl_e2e.model.dual_path import DualPath, segment_clips
-from tgl_e2e.model.features import FrameFeatures, MaskPrediction
+from tgl_e2e.model.features import AdaptedClip, FrameFeatures, MaskPrediction, TGLOutput
 from tgl_e2e.model.memory import Memories
+from tgl_e2e.model.prior import Cells, Steering
 from tgl_e2e.model.text import TextTokens
 from tgl_e2e.model.trained import is_base, is_trained
-
-
-@dataclass
-class AdaptedClip:
-    """B clips of T frames after the adapters.
-
-    features: F_Adp of B * T frames (clip by clip); prompts: (B, 1, C) rho_txt; relevance: (B, T)
-    logits s_t, None where not asked for; visual: (B, T, H, W, C) last stage, for pictures and
-    auxiliary losses.
-    """
-
-    features: FrameFeatures
-    prompts: Tensor
-    relevance: Tensor | None
-    visual: Tensor
-
-
-@dataclass
-class TGLOutput:
-    """masks: (B, T, S/4, S/4) logits; presence: (B, T) logits; relevance: (B, T) logits s_t or None
-    (T = 1, image stage); adapted: the features behind them."""
-
-    masks: Tensor
-    presence: Tensor
-    relevance: Tensor | None
-    adapted: AdaptedClip
 
 
 class TGL(nn.Module):
@@ -144,35 +118,61 @@ class TGL(nn.Module):
         if len(visual) < times.numel():
             visual = visual.repeat(batch, 1, 1, 1)
         stages, done = [prefix[0]], 0
+        steering = None if self.prior is None else self._steer(prefix[1], tokens, times.numel())
         for stage, (adapter, layer) in enumerate(
             zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1
         ):
             if stage > 1:
                 visual = self.vision.trunk_stage(visual, stage)
-            if stage == 3 and self.prior is not None:
-                visual = visual + self._semantics(prefix[1], tokens, times.numel())
+            if stage == 3 and steering is not None:
+                visual = visual + steering.last
             text = self.text.layers(text, tokens.mask, done, layer)
             done = layer
             clip = rearrange(visual, "(b t) h w c -> b t h w c", b=batch)
             clip, text = adapter(clip, text, tokens.mask, times)
             visual = rearrange(clip, "b t h w c -> (b t) h w c")
             stages.append(visual)
+        features, similarity = self.vision.neck(stages), None
+        if steering is not None and steering.top is not None:
+            features = FrameFeatures(features.top + steering.top, features.fine)
+            similarity = rearrange(steering.similarity, "(b t) h w -> b t h w", b=batch)
         return AdaptedClip(
-            features=self.vision.neck(stages),
+            features=features,
             prompts=self.prompt(text, tokens.verb_mask),
             relevance=self.tam(clip, text, tokens.mask, times) if align else None,
             visual=clip,
+            similarity=similarity,
         )
 
-    def _semantics(self, prefix: Tensor, tokens: TextTokens, count: int) -> Tensor:
-        """The semantic prior of ``count`` = B * T frames, (B * T, h, w, C); ``prefix`` may be of T
-        frames that all B expressions share."""
-        with torch.no_grad():
-            last = self.vision.trunk_stage(self.vision.trunk_stage(prefix, 2), 3)  # as in F_SAM
-            cells = self.prior.cells(self.vision.trunk, last)
-            cells = cells.repeat(count // len(cells), 1, 1, 1)
-            expressions = self.prior.expression(self.text, tokens)  # (B, D)
-        return self.prior(cells, expressions.repeat_interleave(count // len(expressions), dim=0))
+    def cells(self, prefix: Tensor) -> Cells:
+        """What N frames show, in the space of the text encoder, by the semantic prior."""
+        with torch.no_grad():  # the trunk as in F_SAM
+            third = self.vision.trunk_stage(prefix, 2)
+            last = self.vision.trunk_stage(third, 3)
+        return self.prior.cells(self.vision.trunk, third, last)
+
+    def _steer(self, prefix: Tensor, tokens: TextTokens, count: int) -> Steering:
+        """The semantic prior of ``count`` = B * T frames; ``prefix`` may be of T frames that all B
+        expressions share."""
+        cells = self.cells(prefix)
+        expressions = self.prior.expression(self.text, tokens)  # (B, D)
+        return self.prior(
+            cells.repeat(count // len(prefix)),
+            expressions.repeat_interleave(count // len(expressions), dim=0),
+        )
+
+    def recognise(self, frames: Tensor, names: Tensor) -> Tensor:
+        """Where each of K names is seen, by the learned prior alone.
+
+        Args:
+            frames: (N, 3, H, W) uint8, or float in [0, 1].
+            names: (K, D) of :meth:`~tgl_e2e.model.prior.SemanticPrior.expression`.
+
+        Returns:
+            (N, K, S/16, S/16) logits.
+        """
+        cells = self.cells(self.encode_prefix(frames)[1])
+        return self.prior.learned.similarity(cells.learned, names[None])
 
     def segment(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tgl_e2e.config import TGLConfig
 
-STAGES = ("dense", "image", "align", "video")
+STAGES = ("dense", "nouns", "image", "align", "video")
+SINGLE_FRAMES = ("dense", "nouns", "image")  # neither memory nor TAM learn anything there
 
 # The bases of the paper: SAM2's image encoder and prompt encoder, and RoBERTa. Around a timm trunk
 # neither SAM2's neck nor its prompt encoder come from anywhere: they are trained.
@@ -50,6 +51,9 @@ _DENSE = (
     "vision.sam.sam_mask_decoder.conv_s1",
 )
 
+# How the prior enters F_Adp: not what it recognises.
+_STEERING = ("prior.learned.top", "prior.learned.last")
+
 
 def _within(name: str, parts: tuple[str, ...]) -> bool:
     return any(name == part or name.startswith(part + ".") for part in parts)
@@ -66,6 +70,8 @@ def is_trained(name: str, stage: str, config: TGLConfig) -> bool:
     freeze_bases = config.freeze_bases
     if stage == "dense":
         return not freeze_bases and _within(name, _DENSE)
+    if stage == "nouns":
+        return _within(name, ("prior.learned",)) and not _within(name, _STEERING)
     if _within(name, _UNUSED) or (freeze_bases and is_base(name, config)):
         return False
     if stage == "image":

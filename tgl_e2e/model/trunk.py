@@ -107,9 +107,10 @@ class TimmTrunk(nn.Module):
         for name in self._behind():
             x = self.net.get_submodule(name)(x)
         classifier = self.net.get_classifier()
-        return nn.functional.linear(
-            rearrange(x, "n c h w -> n h w c"), classifier.weight, classifier.bias
-        )
+        # All cells in one product: of a map that is not contiguous the weights are copied per row.
+        cells = rearrange(x, "n c h w -> (n h w) c")
+        logits = nn.functional.linear(cells, classifier.weight, classifier.bias)
+        return logits.view(*last.shape[:3], -1)
 
     def _behind(self) -> list[str]:
         """Modules between the last map and pooling (EfficientNet's 1 x 1 convolution)."""

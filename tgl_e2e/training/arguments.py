@@ -10,7 +10,8 @@ from typing import Any
 
 from tgl_e2e.config import CONFIG_NAME, TGLConfig, from_dict, preset_names, read_preset
 from tgl_e2e.errors import InputError
-from tgl_e2e.training.config import EARLIER_STAGES, STAGES, TrainConfig, describe
+from tgl_e2e.model.trained import SINGLE_FRAMES, STAGES
+from tgl_e2e.training.config import EARLIER_STAGES, TrainConfig, describe
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def resolve(
             base["cues"] = {}
         base = OmegaConf.to_container(OmegaConf.merge(base, values))
     train = from_dict(TrainConfig, base, "train")
-    single = stage in ("dense", "image")  # of one frame neither memory nor TAM learn anything
+    single = stage in SINGLE_FRAMES
     if single != (train.num_frames == 1):
         raise InputError(
             f"num_frames is {train.num_frames}; stage {stage} trains on "

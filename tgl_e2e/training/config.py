@@ -8,7 +8,6 @@ from typing import Any
 
 from tgl_e2e.config import from_dict, read_preset
 from tgl_e2e.errors import InputError
-from tgl_e2e.model.trained import STAGES as STAGES  # one list for both, nothing heavy behind it
 
 EARLIER_STAGES = "stages"  # in the folder of a recipe's run: its stages but the last
 SCHEDULES = ("cosine", "linear", "constant")
@@ -21,13 +20,14 @@ _LIMITS = {
     "at least 0": (
         lambda x: x >= 0,
         "steps clips_per_expression seed workers warmup weight_decay dice_weight focal_weight "
-        "tam_weight presence_weight dense_weight",
+        "tam_weight presence_weight dense_weight similarity_weight",
     ),
     "greater than 0": (lambda x: x > 0, "lr sam_lr_factor clip_norm epochs"),
     "a share, from 0 to 1": (
         lambda x: 0 <= x <= 1,
         "flip photometric scale full_share medium_share uniform_share no_target_share "
-        "appearance_share aspect_share compress_share clutter_share remember_target focal_alpha",
+        "foreign_share appearance_share aspect_share compress_share clutter_share remember_target "
+        "focal_alpha",
     ),
     "from 0 to less than 1": (lambda x: 0 <= x < 1, "beta2"),
 }
@@ -66,7 +66,7 @@ class TrainConfig:
     )
     batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
     accumulation: int = _value(1, "backward passes per optimizer step")
-    num_frames: int = _value(8, "T, frames of a clip; 1 in the stages dense and image")
+    num_frames: int = _value(8, "T, frames of a clip; 1 in the stages dense, nouns and image")
     static: bool = _value(False, "scenes in which nothing moves (stages of single frames)")
     lr: float = _value(1e-4, "learning rate after warm-up")
     sam_lr_factor: float = _value(
@@ -89,7 +89,7 @@ class TrainConfig:
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
     no_target_share: float = _value(
         0.0,
-        "share of rendered clips whose sentence means nothing in "
+        "share of rendered clips and photographs whose sentence means nothing in "
         "them, beside those that the generator's mixture has anyway",
     )
     appearance_share: float = _value(
@@ -117,6 +117,9 @@ class TrainConfig:
         "share of recorded clips mirrored, left and right swapped in the "
         "text; never where that would be unsafe",
     )
+    foreign_share: float = _value(
+        0.0, "share of recorded clips asked for what another video shows, in vain"
+    )
     photometric: float = _value(0.0, "share of clips changed in brightness and colour")
     scale: float = _value(0.0, "share of recorded clips scaled")
     remember_target: float = _value(0.0, "share of clips whose memory is written from true masks")
@@ -135,6 +138,9 @@ class TrainConfig:
     tam_weight: float = _value(1.0, "lambda_tam")
     presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
     dense_weight: float = _value(0.0, "weight of per-pixel classification (training from scratch)")
+    similarity_weight: float = _value(
+        0.0, "weight of the learned prior's BCE: where what the expression means is seen"
+    )
     checkpointing: bool = _value(
         False,
         "recompute activations of trunk and memory attention in "

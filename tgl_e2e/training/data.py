@@ -42,7 +42,8 @@ class MixedClips(Dataset):
     def __getitem__(self, index: int) -> Clip:
         rng = np.random.default_rng([self.seed, 2, index])
         clip = self.sources[rng.choice(len(self.sources), p=self.shares)][index]
-        clip.labels = {}  # which not all of the sources know
+        if len(self.sources) > 1:
+            clip.labels, clip.nouns = {}, ()  # which not all of the sources know
         return clip
 
 

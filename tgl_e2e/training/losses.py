@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TARGET_CELLS = 8.0  # weight of a similarity map's cells on the target, that of all others is 1
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -120,6 +122,47 @@ def tgl_loss(
         terms["tam"] = F.binary_cross_entropy_with_logits(relevance.float(), relevant.float())
         loss = loss + weights.tam * terms["tam"]
     return {"loss": loss, **terms}
+
+
+def similarity_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """BCE of a similarity map, target cells weighted as they are few.
+
+    Args:
+        logits: (N, h, w).
+        target: (N, H, W) in [0, 1], brought here to shares of cells.
+
+    Returns:
+        (N,)
+    """
+    share = F.interpolate(target[:, None].float(), size=logits.shape[-2:], mode="area")[:, 0]
+    weight = logits.new_tensor(TARGET_CELLS)
+    entropy = F.binary_cross_entropy_with_logits(
+        logits.float(), share, pos_weight=weight, reduction="none"
+    )
+    return entropy.flatten(1).mean(dim=1)
+
+
+def noun_loss(logits: Tensor, labels: Tensor, covers: Tensor) -> dict[str, Tensor]:
+    """Where each name is seen, all names at once.
+
+    Args:
+        logits: (N, K, h, w) of K names.
+        labels: (N, H, W) long, which of M nouns a pixel shows, -1 where none.
+        covers: (K, M) 1 where the name is said of the noun ("animal" of "dog"), else 0.
+
+    Returns:
+        ``loss``: summed over the names; ``hit``: the share of names of which something is seen
+        (over 1 % of the image) whose most similar cell lies on it.
+    """
+    known = F.one_hot(labels + 1, covers.shape[1] + 1)[..., 1:].float()  # (N, H, W, M)
+    truth = torch.einsum("nhwm,km->nkhw", known, covers)
+    losses = similarity_loss(logits.flatten(0, 1), truth.flatten(0, 1))
+    with torch.no_grad():
+        share = F.interpolate(truth, size=logits.shape[-2:], mode="area").flatten(2)
+        seen = share.mean(dim=2) > 0.01  # (N, K)
+        best = share.gather(2, logits.flatten(2).argmax(dim=2, keepdim=True))[..., 0]
+        hit = ((best > 0.5) & seen).sum() / seen.sum().clamp(min=1)
+    return {"loss": losses.sum() / len(logits), "hit": hit}
 
 
 def dense_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,21 +8,24 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.clips import ClipBatch, ClipOptions
 from tgl_e2e.data.motion import ATTRIBUTES
+from tgl_e2e.data.nouns import naming
 from tgl_e2e.errors import InputError
 from tgl_e2e.files import replacing
 from tgl_e2e.model.adapter import TemporalAttention, resize_patch
 from tgl_e2e.model.checkpoint import save_checkpoint
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.dense import DenseHead
-from tgl_e2e.model.tgl import TGL, AdaptedClip, TGLOutput
+from tgl_e2e.model.features import AdaptedClip, TGLOutput
+from tgl_e2e.model.tgl import TGL
 from tgl_e2e.training.config import TrainConfig
-from tgl_e2e.training.losses import LossWeights, dense_loss, tgl_loss
+from tgl_e2e.training.losses import LossWeights, dense_loss, noun_loss, similarity_loss, tgl_loss
 
 HEAD_NAME = "dense.safetensors"  # beside the network: the head that only training needs
 
@@ -70,13 +73,13 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
             f"--init {init}: its weights do not fit the values of model.* "
             f"({str(error).splitlines()[1].strip()})"
         ) from None
-    switched = ("temporal.", "difference.", "pool.")
+    switched = ("temporal.", "difference.", "pool.", "learned.")
     odd = [
         name
         for name in (*missing, *unexpected)
         if name not in begun
         and (
-            not name.startswith(("adapters.", "tam."))
+            not name.startswith(("adapters.", "tam.", "prior."))
             or not any(f".{part}" in name for part in switched)
         )
     ]
@@ -105,8 +108,9 @@ class TrainingModule(nn.Module):
     """The network, the dense head and the losses of one stage behind a single ``forward``.
 
     Args:
-        stage: ``dense`` (image encoder and head alone), ``image`` (T = 1), ``align`` (clips,
-            language path and TAM without memory) or ``video`` (everything).
+        stage: ``dense`` (image encoder and head alone), ``nouns`` (what the semantic prior learns),
+            ``image`` (T = 1), ``align`` (clips, language path and TAM without memory) or ``video``
+            (everything).
     """
 
     def __init__(self, model: TGL, stage: str, config: TrainConfig) -> None:
@@ -117,6 +121,14 @@ class TrainingModule(nn.Module):
         self.head = DenseHead(model.vision.dim, ATTRIBUTES) if config.dense_weight > 0 else None
         if stage == "dense" and self.head is None:
             raise InputError("dense_weight is 0, but the dense stage trains for nothing else")
+        learns = model.prior is not None and model.prior.learned is not None
+        if (stage == "nouns" or config.similarity_weight > 0) and not learns:
+            raise InputError(
+                "the stage nouns and similarity_weight train what the semantic prior learns, and "
+                "this network has no such part: set model.vision.prior=true, "
+                "model.vision.prior_dim=256"
+            )
+        self._names: dict[str, Tensor] = {}  # of names that were embedded
         model.set_stage(stage)
         model.vision.checkpointing = config.checkpointing
 
@@ -170,6 +182,8 @@ class TrainingModule(nn.Module):
         if self.stage == "dense":
             prefix = self.model.encode_prefix(batch.frames.flatten(0, 1))
             return self._dense(self.model.extract_plain(prefix), batch.labels), None
+        if self.stage == "nouns":
+            return self._nouns(batch), None
         if self.stage == "align":
             return self._align(batch)
         teach = self.training and self.config.remember_target > 0
@@ -189,7 +203,7 @@ class TrainingModule(nn.Module):
             batch.relevant,
             weights=self._weights(),
         )
-        return self._with_dense(losses, output.adapted, batch), output
+        return self._with_others(losses, output.adapted, batch), output
 
     def _align(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput]:
         """Masks of the frames on the language path only; elsewhere the output stays empty."""
@@ -209,7 +223,27 @@ class TrainingModule(nn.Module):
             weights=self._weights(),
         )
         output = TGLOutput(masks, presence, adapted.relevance, adapted)
-        return self._with_dense(losses, adapted, batch), output
+        return self._with_others(losses, adapted, batch), output
+
+    def _nouns(self, batch: ClipBatch) -> dict[str, Tensor]:
+        if "noun" not in batch.labels:
+            raise InputError("the stage nouns needs outlined instances of everything: dataset=coco")
+        names, covers = naming(batch.nouns, said_as=int(torch.randint(1 << 30, ())))
+        embedded = self._embedded(names)
+        logits = self.model.recognise(batch.frames.flatten(0, 1), embedded)
+        return noun_loss(
+            logits, batch.labels["noun"].flatten(0, 1), torch.tensor(covers).to(logits)
+        )
+
+    @torch.no_grad()
+    def _embedded(self, names: list[str]) -> Tensor:
+        """(K, D) of names; the text encoder is frozen here, and says the same each time."""
+        text, device = self.model.text, self.model.prior.class_embeddings.device
+        new = [name for name in names if name not in self._names]
+        if new:
+            vectors = self.model.prior.expression(text, text.tokenize(new).to(device))
+            self._names.update(zip(new, vectors, strict=True))
+        return torch.stack([self._names[name] for name in names])
 
     def _weights(self) -> LossWeights:
         config = self.config
@@ -222,9 +256,15 @@ class TrainingModule(nn.Module):
             config.focal_alpha,
         )
 
-    def _with_dense(
+    def _with_others(
         self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch
     ) -> dict[str, Tensor]:
+        if self.config.similarity_weight > 0:
+            similar = similarity_loss(
+                adapted.similarity.flatten(0, 1), batch.target.flatten(0, 1)
+            ).mean()
+            losses["similar"] = similar
+            losses["loss"] = losses["loss"] + self.config.similarity_weight * similar
         if self.head is not None:
             dense = self._dense(adapted.features, batch.labels)
             losses["loss"] = losses["loss"] + self.config.dense_weight * dense.pop("loss")

@@ -185,7 +185,7 @@ class Stage:
 
 def score_of(report: dict[str, float], name: str, stage: str) -> float:
     """What the best network has most of: the figure asked for, or little loss."""
-    if name == "loss" or stage == "dense":
+    if name == "loss" or stage in ("dense", "nouns"):
         return -report["loss"]
     if name not in report:
         raise InputError(

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tgl_e2e.data.clips import ClipBatch, collate
 from tgl_e2e.draw import draw_overlay
-from tgl_e2e.model.tgl import TGLOutput
+from tgl_e2e.model.features import TGLOutput
 
 LOGGER = logging.getLogger(__name__)
 
