@@ -1,6 +1,7 @@
-"""Blocks of the grid."""
+"""Blocks of a video."""
 
 import numpy as np
+import pytest
 
 from tgl_e2e.inference.block_reader import read_blocks
 from tgl_e2e.video.reader import open_video
@@ -15,19 +16,33 @@ def video(length: int) -> np.ndarray:
     )
 
 
-def test_blocks_of_the_grid_and_a_last_one_that_is_filled_up():
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (5, [5]),
+        (8, [8]),
+        (9, [5, 4]),
+        (16, [8, 8]),
+        (17, [8, 5, 4]),
+        (21, [8, 7, 6]),
+        (24, [8, 8, 8]),
+    ],
+)
+def test_the_last_blocks_are_of_equal_length(length, expected):
     steps = []
     blocks = list(
         read_blocks(
-            open_video(video(21)), (0, None, 1), 8, 32, "reading", lambda *step: steps.append(step)
+            open_video(video(length)),
+            (0, None, 1),
+            8,
+            32,
+            "reading",
+            lambda *step: steps.append(step),
         )
     )
-    assert [(b.index, b.first, len(b)) for b in blocks] == [(0, 0, 8), (8, 0, 8), (16, 3, 5)]
-    assert blocks[2].numbers.tolist() == list(range(13, 21))
+    assert [len(b) for b in blocks] == expected
+    ends = np.cumsum(expected).tolist()
+    assert [b.index for b in blocks] == [0, *ends[:-1]]
+    assert np.concatenate([b.numbers for b in blocks]).tolist() == list(range(length))
     assert all((b.images[:, 0, 0, 0].numpy() == b.numbers).all() for b in blocks)
-    assert steps == [
-        (0, 21, "reading"),
-        (8, 21, "reading"),
-        (16, 21, "reading"),
-        (21, 21, "reading"),
-    ]
+    assert steps == [(done, length, "reading") for done in (0, *ends)]

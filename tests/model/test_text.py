@@ -13,6 +13,7 @@ from tgl_e2e.model.build import DEFAULT_TOKENIZER
 from tgl_e2e.model.text import (
     TextEncoder,
     encoder_sizes,
+    knows_lower_case_alone,
     load_encoder,
     load_tokenizer,
     train_tokenizer,
@@ -293,3 +294,19 @@ def test_wrong_shape_damage_and_missing_config_are_refused(folder):
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"no config\.json"):
         load_encoder(str(folder))
+
+
+def test_capitals_change_nothing_where_the_tokenizer_knows_none(tiny, tmp_path):
+    plain, loud = "the white circle that moves up", "THE WHITE Circle That MOVES up"
+    one, two = tiny.text.tokenize([plain]), tiny.text.tokenize([loud])
+    assert torch.equal(one.ids, two.ids) and torch.equal(one.verb_mask, two.verb_mask)
+    train_tokenizer(["The Cat jumps", "A Cat and the Dog"] * 4, 300, tmp_path)
+    assert not knows_lower_case_alone(load_tokenizer(tmp_path))
+
+
+def test_verbs_are_found_in_capitals():
+    text = "THE DOG THAT JUMPS"
+    assert [text[a:b] for a, b in verb_spans(text)] == ["JUMPS"]
+    assert [text[a:b] for a, b in verb_spans(text)] == [
+        text[a:b] for a, b in verb_spans(text.lower())
+    ]

@@ -36,20 +36,19 @@ def test_nouns_are_learned_from_outlined_instances(module, tmp_path):
     write_coco(tmp_path)
     config = TrainConfig(**VALUES, root=str(tmp_path))
     clips, steps = training_clips(config, ClipOptions(num_frames=1, size=64, static=True))
-    optimizer = torch.optim.AdamW(module.parameter_groups()[0]["params"], lr=1e-2)
-    torch.manual_seed(0)
+    assert steps == 40 and len(clips) == 320
+    batch = collate([clips[i] for i in range(8)])  # overfit: random weights see hardly more
+    optimizer = torch.optim.AdamW(module.parameter_groups()[0]["params"], lr=5e-3)
     rows = []
-    for step in range(steps):
-        batch = collate([clips[i] for i in range(8 * step, 8 * step + 8)])
+    for _ in range(60):
         losses, output = module(batch)
         assert output is None and batch.nouns == ("cat", "dog")
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
-        print(step, losses["loss"].item(), losses["hit"].item())
         rows.append((losses["loss"].item(), losses["hit"].item()))
     first, last = (torch.tensor(part).mean(0) for part in (rows[:5], rows[-5:]))
-    assert last[0] < 0.6 * first[0] and last[1] > 0.7
+    assert last[0] < 0.5 * first[0] and last[1] > first[1] + 0.2, rows
 
 
 def test_what_knows_no_nouns_is_refused(module, tmp_path):

@@ -2,12 +2,15 @@
 
 import errno
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from training_runs import ROOT
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.training import run_folder
@@ -147,3 +150,27 @@ def test_a_system_without_fcntl_is_a_warning(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
     with pytest.warns(UserWarning, match="cannot be locked"):
         folder.open(resume=False)
+
+
+def test_too_little_shared_memory_ends_a_training_in_one_line(tmp_path):
+    """In a container of its own, as far as /dev/shm goes: real workers, a real file system."""
+    private = [shutil.which("unshare"), "-m", "sh", "-c"]
+    small = "mount -t tmpfs -o size=4m tmpfs /dev/shm"
+    if private[0] is None or subprocess.run([*private, small], capture_output=True).returncode:
+        pytest.skip("needs Linux and the right to mount")
+    values = "steps=3 batch_size=8 dense_weight=0 valid_split= workers=1 tracker=none"
+    command = (
+        f"{small}; exec {sys.executable} train.py --config tiny --stage video "
+        f"--output {tmp_path / 'run'} {values}"
+    )
+    done = subprocess.run(
+        [*private, command],
+        cwd=ROOT,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert "--ipc=host" in last and "workers=0" in last and "Traceback" not in done.stderr

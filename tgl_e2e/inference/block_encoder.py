@@ -74,8 +74,8 @@ class BlockEncoder:
         self.device = tokens.ids.device
 
     def relevance(self, block: Block) -> np.ndarray:
-        """(N, n) of the block's own frames, nothing else."""
-        return self._score(block, None, Encoded(np.empty(0)))[:, block.first :]
+        """(N, n), nothing else."""
+        return self._score(block, None, Encoded(np.empty(0)))
 
     def encode(self, block: Block, choose: Chooser) -> tuple[Encoded, np.ndarray]:
         """Features that masks need, and M+ (N, n)."""
@@ -84,8 +84,7 @@ class BlockEncoder:
         if self.tam_stride:
             # Smoothed scores are known after the last window: until then all features are kept.
             keep = every_frame if self.smooth > 1 else choose
-            scores = self._score(block, keep, encoded)
-            encoded.relevance = scores[:, block.first :]
+            encoded.relevance = self._score(block, keep, encoded)
         relevant = choose(block, encoded.relevance)
         if not self.tam_stride:
             encoded.relevance = relevant.astype(np.float32)
@@ -103,27 +102,25 @@ class BlockEncoder:
         places = np.array([at for at in places if at not in encoded.plain], dtype=int)
         for first in range(0, len(places), self.batch_frames):
             chosen = places[first : first + self.batch_frames]
-            features = self.model.extract_plain(self._prefix(block, chosen + block.first))
+            features = self.model.extract_plain(self._prefix(block, chosen))
             _keep(features, chosen, encoded)
 
     # --- steps -----------------------------------------------------------------------------
 
     def _score(self, block: Block, choose: Chooser | None, encoded: Encoded) -> np.ndarray:
-        """Relevance of all frames of the block (N, n), context included. The features that came
-        with it are kept where ``choose`` says that masks need them."""
+        """Relevance of all frames of the block (N, n). The features that came with
+        it are kept where ``choose`` says that masks need them."""
         scored = np.arange(0, len(block.numbers), self.tam_stride)
         logits = np.full((len(self.tokens.ids), len(block.numbers)), np.nan, np.float32)
         for window in deal_windows(len(scored), self.model.config.window):
             window = scored[window]
-            if self.tam_stride == 1 and window[-1] < block.first:
-                continue  # context alone
             prefix, clip = self._adapt(block, window, self.tokens, align=True)
             logits[:, window] = clip.relevance.float().cpu().numpy()
             if choose is None:
                 continue
             # Other windows' scores may be missing yet; only this window's columns are looked at.
-            language = self.path.language(choose(block, _sigmoid(logits)[:, block.first :]))
-            own = [(row, at) for row, at in enumerate(window - block.first) if at >= 0]
+            language = self.path.language(choose(block, _sigmoid(logits)))
+            own = list(enumerate(window))
             for n in range(len(logits)):
                 self._keep_adapted(clip, n, n, own, language, encoded)
             carried = [(row, at) for row, at in own if not language[:, at].all()]
@@ -150,7 +147,7 @@ class BlockEncoder:
         for places, group in groups.items():
             for window in deal_windows(len(places), self.model.config.window):
                 chosen = np.array(places)[window]
-                _, clip = self._adapt(block, chosen + block.first, self.tokens[group], align=False)
+                _, clip = self._adapt(block, chosen, self.tokens[group], align=False)
                 for row, n in enumerate(group):
                     self._keep_adapted(clip, row, n, list(enumerate(chosen)), needed, encoded)
 

@@ -1,4 +1,4 @@
-"""Reading of a video in the blocks of a fixed grid, ahead of the network."""
+"""Reading of a video in blocks, ahead of the network."""
 
 from __future__ import annotations
 
@@ -22,19 +22,16 @@ FRAMES_AHEAD = 16  # resized frames that wait for the network at most
 class Block:
     """Frames that are processed together.
 
-    numbers: original frame numbers; images: (n, 3, S, S) uint8; first: frames before this position
-    are there for their context alone (they belong to the block before); index: position of
-    ``numbers[first]`` among all processed frames.
+    numbers: original frame numbers; images: (n, 3, S, S) uint8; index: position of the first of
+    them among all processed frames.
     """
 
     numbers: np.ndarray
     images: Tensor
-    first: int
     index: int
 
     def __len__(self) -> int:
-        """The block's own frames, context not counted."""
-        return len(self.numbers) - self.first
+        return len(self.numbers)
 
 
 def read_blocks(
@@ -45,8 +42,9 @@ def read_blocks(
     stage: str,
     progress: Progress,
 ) -> Iterator[Block]:
-    """The blocks of the grid. The last one is filled up from the frames before it, so that its
-    windows span as much time as all others do.
+    """Blocks of ``size`` frames; what is left at the end, more than one and less than two of them,
+    is two blocks of (nearly) equal length, so that the windows of the last one do not look at a few
+    frames only. A shorter video is one block.
 
     Args:
         frames: start, end and stride.
@@ -58,30 +56,27 @@ def read_blocks(
     if hint is not None:
         total = len(range(start, hint if end is None else min(end, hint), stride))
     progress(0, total, stage)
-    index = 0
-    before: list[tuple[int, Tensor]] = []
-    current: list[tuple[int, Tensor]] = []
+    done = 0
+    waiting: list[tuple[int, Tensor]] = []
     resized = ((number, shrink(rgb, side)) for number, rgb in reader)
     for item in ahead(resized, FRAMES_AHEAD):
-        current.append(item)
-        if len(current) == size:
-            yield _block(current, 0, index)
-            index += size
-            before, current = current, []
-            progress(index, total, stage)
-    if current:
-        context = before[len(current) :]
-        yield _block(context + current, len(context), index)
-        progress(index + len(current), index + len(current), stage)
+        waiting.append(item)
+        if len(waiting) == 2 * size:
+            yield _block(waiting[:size], done)
+            done, waiting = done + size, waiting[size:]
+            progress(done, total, stage)
+    half = len(waiting) if len(waiting) <= size else -(-len(waiting) // 2)
+    total = done + len(waiting)  # a file's length is known once it is read
+    for part in (waiting[:half], waiting[half:]):
+        if part:
+            yield _block(part, done)
+            done += len(part)
+            progress(done, total, stage)
 
 
-def _block(frames: list[tuple[int, Tensor]], first: int, index: int) -> Block:
-    return Block(
-        np.array([number for number, _ in frames]),
-        torch.stack([image for _, image in frames]),
-        first,
-        index,
-    )
+def _block(frames: list[tuple[int, Tensor]], index: int) -> Block:
+    numbers, images = zip(*frames, strict=True)
+    return Block(np.array(numbers), torch.stack(images), index)
 
 
 def shrink(rgb: np.ndarray, side: int) -> Tensor:

@@ -260,7 +260,7 @@ class VideoSegmenter:
             if spec.kind == "all":
                 return np.ones(relevance.shape, dtype=bool)
             if intervals is not None:
-                numbers = block.numbers[block.first :]
+                numbers = block.numbers
                 return np.stack([inside(numbers, given) for given in intervals])
             return relevance >= self.threshold
 

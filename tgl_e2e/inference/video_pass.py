@@ -1,7 +1,7 @@
 """One or two readings of a video, block by block: banks, and both paths.
 
-A fixed grid cuts the video into blocks, and the frames of a block are dealt into the windows that
-temporal modules see. A frame's window depends on its index and the grid alone, so reading and
+The video is cut into blocks, and the frames of a block are dealt into the windows that temporal
+modules see. A frame's window depends on its index and on how many frames there are, so reading and
 batching never change a result. Peak memory depends on the block, not on the length of the video.
 """
 
@@ -131,14 +131,7 @@ class VideoPass:
                 relevance = self.encoder.relevance(block)
             none = np.zeros(relevance.shape, bool)
             yield BlockResult(
-                block.numbers[block.first :],
-                block.index,
-                relevance,
-                none,
-                torch.empty(0),
-                none,
-                none,
-                none[:, 0],
+                block.numbers, block.index, relevance, none, torch.empty(0), none, none, none[:, 0]
             )
 
     def blocks(self, stage: str, choose: Chooser) -> Iterator[BlockResult]:
@@ -194,7 +187,7 @@ class VideoPass:
                 remembered.first_entries = entries.entries(slice(0, self.path.keep)).clone()
             remembered.bank.prune(self.path.keep)
         return BlockResult(
-            block.numbers[block.first :],
+            block.numbers,
             block.index,
             encoded.relevance,
             relevant,

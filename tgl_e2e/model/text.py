@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from tgl_e2e.errors import InputError
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # RoBERTa's ids 0 to 4
+CAPITAL = re.compile(r"[A-Z][A-Za-z]|[a-z][A-Z]")  # inside a token of several letters
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 
 
@@ -65,7 +67,9 @@ def verb_spans(text: str) -> tuple[tuple[int, int], ...]:
         start += len(word)
     if not words:
         return ()
-    tags = [tag for _, _, tag in _tagger().tag_sent([word for word, _ in words])]
+    # In capitals all words would be names.
+    spoken = [word.lower() if text.isupper() else word for word, _ in words]
+    tags = [tag for _, _, tag in _tagger().tag_sent(spoken)]
     return tuple(
         (offset, offset + len(word))
         for (word, offset), tag in zip(words, tags, strict=True)
@@ -120,6 +124,12 @@ def _from_hub(source: str, cls: type, **arguments):
     finally:
         transformers_logging.set_verbosity(verbosity)
         transformers_logging.enable_progress_bar()
+
+
+def knows_lower_case_alone(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether capitals are torn into bytes: no token but single letters has any."""
+    special = set(tokenizer.all_special_tokens)
+    return not any(CAPITAL.search(token) for token in set(tokenizer.get_vocab()) - special)
 
 
 def load_encoder(base: str) -> PreTrainedModel:
@@ -228,6 +238,7 @@ class TextEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.dim: int = encoder.config.hidden_size
+        self._lower = knows_lower_case_alone(tokenizer)
 
     @property
     def encoder(self) -> PreTrainedModel:
@@ -235,6 +246,7 @@ class TextEncoder(nn.Module):
 
     def check(self, texts: list[str]) -> BatchEncoding:
         """The tokens; InputError for an empty sentence or one longer than the encoder takes."""
+        texts = self._as_trained(texts)
         for text in texts:
             if not text.strip():
                 raise InputError(
@@ -250,8 +262,13 @@ class TextEncoder(nn.Module):
                 )
         return encoded
 
+    def _as_trained(self, texts: list[str]) -> list[str]:
+        """Letters as the tokenizer met them when it was trained."""
+        return [text.lower() for text in texts] if self._lower else texts
+
     def tokenize(self, texts: list[str]) -> TextTokens:
         """Raises InputError as :meth:`check` does."""
+        texts = self._as_trained(texts)
         encoded = self.check(texts)
         ids = torch.tensor(encoded["input_ids"])
         mask = torch.tensor(encoded["attention_mask"], dtype=torch.bool)

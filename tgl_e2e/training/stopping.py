@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -83,6 +84,16 @@ def until_stopped(loader: Iterable, stop: StopSignal, alone: bool) -> Iterator:
             yield batch
     except Stopped:
         return
+    finally:
+        _end_workers()
+
+
+def _end_workers() -> None:
+    """Workers that are left after an error ignore the signal that ends them at the exit, and Python
+    would wait for them for ever."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def anywhere(accelerator, flag: bool) -> bool:
