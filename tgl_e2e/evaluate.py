@@ -18,8 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tgl_e2e import cli
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.modes import check_moments, default_moments, default_split, moments_source
+from tgl_e2e.evaluation.modes import (
+    check_moments,
+    check_texts,
+    default_moments,
+    default_split,
+    moments_source,
+)
 from tgl_e2e.evaluation.processes import Processes, process_index, share_out, work_of
 from tgl_e2e.evaluation.provenance import decisive, dtype_of, fingerprint, training_of, versions
 
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from tgl_e2e.evaluation.resume import PartialResults
     from tgl_e2e.results import Segmentation
 
+PROG = "evaluate"
 # a video -> one result per expression
 Segment = Callable[["VideoRecord"], "Sequence[Segmentation]"]
 
@@ -42,24 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         evaluation = Evaluation(args)
     except InputError as error:  # the same in all processes
         if process_index() == 0:
-            print(f"evaluate: error: {error}", file=sys.stderr)
-        return 2
-    try:
-        evaluation.run()
-    except InputError as error:
-        print(f"evaluate: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("evaluate: interrupted; the same command with --resume goes on", file=sys.stderr)
-        return 130
-    return 0
+            cli.say(PROG, f"error: {error}")
+        return cli.MISTAKE
+    return cli.run(PROG, evaluation.run, "the same command with --resume goes on")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     from tgl_e2e.data.datasets import DATASETS
 
-    parser = argparse.ArgumentParser(
-        prog="evaluate",
+    parser = cli.Parser(
+        prog=PROG,
         description="Segments every expression of a data set and scores masks and moments. Run by "
         "`accelerate launch -m tgl_e2e.evaluate` it shares the videos out over processes.",
     )
@@ -178,6 +178,7 @@ class Evaluation:
         self.model = TGL.from_pretrained(
             args.checkpoint, device=device, dtype=getattr(torch, args.dtype)
         )
+        check_texts(self.videos, self.model.text.check)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         segmenter = VideoSegmenter(
             self.model,

@@ -1,7 +1,11 @@
 """The readers of Ref-YouTube-VOS and Ref-DAVIS17 on small folders of the true layout."""
 
+import json
 import logging
+import os
 import pickle
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +22,9 @@ from small_sets import (
     write_ytvos,
 )
 
+from tgl_e2e.data.check.__main__ import main as check
 from tgl_e2e.data.datasets import read_dataset
-from tgl_e2e.data.ytvos import open_palette
+from tgl_e2e.data.ytvos import open_palette, read_ytvos
 from tgl_e2e.errors import InputError
 
 
@@ -155,3 +160,31 @@ def test_davis_tells_object_and_annotation(tmp_path):
     assert [e.annotation for e in video.expressions] == [0, 1, 2, 3, 0, 1, 2, 3]
     assert [e.objects for e in video.expressions] == [("1",)] * 4 + [("2",)] * 4
     assert (video.expressions[6].mask(3) == (object_ids(3) == 2)).all()
+
+
+GENUINE = Path(__file__).parents[3] / "shared" / "formats" / "ref-youtube-vos"
+
+
+@pytest.mark.skipif(not GENUINE.is_dir(), reason="needs the genuine file")
+def test_the_genuine_file_of_valid(tmp_path, capsys):
+    """All 507 videos of the release, frames of one picture each."""
+    meta = json.loads((GENUINE / "meta_expressions.json").read_text())["videos"]
+    folder = tmp_path / "meta_expressions" / "valid"
+    folder.mkdir(parents=True)
+    shutil.copy(GENUINE / "meta_expressions.json", folder)
+    Image.new("RGB", (16, 12), (90, 120, 30)).save(tmp_path / "frame.jpg")
+    for name, video in meta.items():
+        frames = tmp_path / "valid" / "JPEGImages" / name
+        frames.mkdir(parents=True)
+        for frame in video["frames"]:
+            os.link(tmp_path / "frame.jpg", frames / f"{frame}.jpg")
+    dataset = read_ytvos(tmp_path, "valid")
+    assert len(dataset.videos) == 507
+    assert sum(len(video.expressions) for video in dataset.videos) == 2096
+    for video in dataset.videos:
+        assert [e.text for e in video.expressions] == [
+            e["exp"] for e in meta[video.name]["expressions"].values()
+        ]
+        assert video.expressions[0].objects is None and video.pictures[0].size == (16, 12)
+    assert check(["ref-youtube-vos", str(tmp_path), "--split", "valid"]) == 0
+    assert "507" in capsys.readouterr().out

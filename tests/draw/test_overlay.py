@@ -98,6 +98,13 @@ def test_timeline(tmp_path, count):
         assert (pixels == colour(n)).all(axis=-1).sum() > 50  # its curve and caption
 
 
+def test_frames_of_any_shape_make_no_tower(tmp_path):
+    frames = [(n, np.zeros((700, 2, 3), np.uint8)) for n in (2, 50, 100)]
+    draw_timeline(tmp_path / "timeline.png", [some_segmentation("a", 50)], 0.5, frames)
+    with Image.open(tmp_path / "timeline.png") as image:
+        assert image.height < image.width
+
+
 def test_timeline_shows_spans_threshold_and_frames():
     segmentation = some_segmentation("a", 50)  # frames 2, 5, ..., 149
     axes = draw_timeline(None, [segmentation], 0.7).axes[0]

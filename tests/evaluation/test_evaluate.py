@@ -2,10 +2,12 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from networks import build
 from PIL import Image
 
 import tgl_e2e
@@ -40,6 +42,7 @@ class KnowingModel:
     """In place of TGL: a network without parameters."""
 
     config = Config()
+    text = build("tiny").text  # the true one: it says which expressions it cannot take
 
     @classmethod
     def from_pretrained(cls, folder, device="cpu", dtype=None):
@@ -249,6 +252,23 @@ def test_bad_input_is_one_line_and_status_2(root, knowing, tmp_path, capsys, mor
     error = capsys.readouterr().err
     assert error.startswith("evaluate: error: ") and error.count("\n") == 1 and message in error
     assert not (tmp_path / "out").exists()
+
+
+def test_an_expression_that_is_too_long_is_named_before_anything_runs(
+    root, knowing, tmp_path, capsys
+):
+    copy = tmp_path / "root"
+    shutil.copytree(root, copy)
+    path = copy / "valid_u" / "meta_expressions.json"
+    content = json.loads(path.read_text())
+    name, video = list(content["videos"].items())[-1]
+    key = list(video["expressions"])[-1]
+    video["expressions"][key]["exp"] = "the circle " * 400
+    path.write_text(json.dumps(content))
+    assert run(copy, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert f"video {name}, expression {key}" in error and "shorten it" in error
+    assert error.count("\n") == 1 and not knowing.calls
 
 
 def test_senseless_options_are_refused_by_the_parser(capsys):

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig, RobertaModel
 
-from tgl_e2e import TGL, TGLConfig
+from tgl_e2e import TGL, TGLConfig, VideoSegmenter
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.checkpoint import BASES_NAME, WEIGHTS_NAME
 from tgl_e2e.model.trained import is_base
@@ -102,6 +102,16 @@ def test_dtype_is_what_is_computed_in(saved):
     model = TGL.from_pretrained(saved, dtype=torch.bfloat16)
     assert model.compute_dtype == torch.bfloat16
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_dtype_as_a_word_and_weights_that_are_not_float32(saved):
+    assert TGL.from_pretrained(saved, dtype="bfloat16").compute_dtype == torch.bfloat16
+    with pytest.raises(InputError, match="dtype is 'int8'; give one of float32"):
+        TGL.from_pretrained(saved, dtype="int8")
+    model = TGL.from_pretrained(saved)
+    for halved in (model.half(), model.to(torch.bfloat16)):
+        with pytest.raises(InputError, match=r"not float32.*dtype=torch.float16"):
+            VideoSegmenter(halved)
 
 
 def test_saving_again_replaces_the_files(saved, tmp_path, tiny_frames):

@@ -17,6 +17,7 @@ from tgl_e2e.results import Segmentation
 _WIDTH, _SIDE = 12.0, 0.5  # inches: of the picture, of its left and right margin
 _ROW, _CURVE = 1.1, 0.66  # of one expression with its caption, of its curve alone
 _HEAD, _FOOT, _TIES, _GAP = 0.15, 0.5, 0.12, 0.08
+_STRIP = 4.0  # of the frames above, at most
 _DPI = 140
 THUMBNAIL_SIDE = 360  # pixels of the longer side
 _INK, _FAINT = "#333333", "#999999"
@@ -40,7 +41,10 @@ def draw_timeline(
     from matplotlib.figure import Figure
 
     thumb_width = (_WIDTH - 2 * _SIDE + _GAP) / max(len(thumbnails), 4) - _GAP
-    strip = max((thumb_width * t.shape[0] / t.shape[1] for _, t in thumbnails), default=0.0)
+    tallest = max((t.shape[0] / t.shape[1] for _, t in thumbnails), default=0.0)
+    if thumb_width * tallest > _STRIP:  # a video of 2 x 700 pixels is no reason for a tower
+        thumb_width = _STRIP / tallest
+    strip = thumb_width * tallest
     ties = _TIES if len(thumbnails) else 0.0
     height = _HEAD + strip + ties + len(segmentations) * _ROW + _FOOT
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")

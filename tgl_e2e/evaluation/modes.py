@@ -57,6 +57,23 @@ def check_moments(text: str, videos: Sequence[VideoRecord]) -> None:
             raise _unknown(video)
 
 
+def check_texts(videos: Sequence[VideoRecord], check: Callable[[list[str]], object]) -> None:
+    """InputError that names the first expression which the network cannot take: now, and not after
+    hours.
+
+    Args:
+        check: :meth:`tgl_e2e.model.text.TextEncoder.check`.
+    """
+    for video in videos:
+        for expression in video.expressions:
+            try:
+                check([expression.text])
+            except InputError as error:
+                raise InputError(
+                    f"video {video.name}, expression {expression.id}: {error}"
+                ) from None
+
+
 def _unknown(video: VideoRecord) -> InputError:
     return InputError(
         f"--moments oracle: the moments of video {video.name} are not known; "

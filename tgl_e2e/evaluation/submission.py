@@ -19,6 +19,7 @@ from PIL import Image
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
 from tgl_e2e.data.datasets import IMAGE_SETS
+from tgl_e2e.data.files import check_name
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.davis import annotation_groups
 from tgl_e2e.files import replacing
@@ -36,7 +37,9 @@ def mask_file(dataset: str, video: VideoRecord, index: int, position: int) -> Pu
     if dataset == "ref-davis":
         groups = annotation_groups(video)
         return PurePosixPath(f"anno_{index % len(groups)}", video.name, frame)
-    below = PurePosixPath(video.name, video.expressions[index].id, frame)
+    key = video.expressions[index].id
+    check_name(key, f"video {video.name}: expression")
+    below = PurePosixPath(video.name, key, frame)
     return "Annotations" / below if dataset == "ref-youtube-vos" else below
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.inference.block_encoder import Chooser
@@ -60,6 +61,11 @@ class VideoSegmenter:
             raise InputError(
                 f"tam_stride {tam_stride}: give 1 (every frame) to "
                 f"{model.config.block} (one of a block), or 0 for no scores"
+            )
+        if next(model.parameters()).dtype != torch.float32:  # after .half() or .to(dtype)
+            raise InputError(
+                "the network's weights are not float32; leave them so, and give the precision to "
+                "compute in: TGL.from_pretrained(folder, dtype=torch.float16)"
             )
         self.model = model.eval()  # dropout has no place here
         self.threshold = threshold

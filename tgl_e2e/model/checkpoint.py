@@ -86,6 +86,7 @@ def load_checkpoint(
     cls: type[Network], folder: str | Path, device: torch.device | str, dtype: torch.dtype | None
 ) -> Network:
     """See :meth:`TGL.from_pretrained`."""
+    dtype = _precision(dtype)
     folder = _local_folder(folder)
     config = TGLConfig.load(folder)
     state, includes_bases = _read_weights(folder)
@@ -116,8 +117,17 @@ def load_checkpoint(
             "config.json of these weights"
         )
     model.load_state_dict(state, strict=False)  # the missing ones are the bases, checked above
-    model.compute_dtype = dtype or torch.float32
+    model.compute_dtype = dtype
     return model.to(device=device).eval()
+
+
+def _precision(dtype: torch.dtype | str | None) -> torch.dtype:
+    """torch.float32, bfloat16 or float16, also by name; InputError for anything else."""
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    name = str("float32" if dtype is None else dtype).removeprefix("torch.")
+    if name not in known:
+        raise InputError(f"dtype is {dtype!r}; give one of {', '.join(known)}")
+    return known[name]
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], bool]:

@@ -287,7 +287,7 @@ class TGL(nn.Module):
         cls,
         folder: str | Path,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
     ) -> TGL:
         """A network in eval mode, from a folder of :meth:`save_pretrained` or a hub id.
 

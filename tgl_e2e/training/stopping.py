@@ -91,9 +91,11 @@ def until_stopped(loader: Iterable, stop: StopSignal, alone: bool) -> Iterator:
 def _end_workers() -> None:
     """Workers that are left after an error ignore the signal that ends them at the exit, and Python
     would wait for them for ever."""
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
+    workers = [child for child in multiprocessing.active_children() if child.daemon]
+    if workers and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises where a worker is killed
+    for worker in workers:
+        worker.kill()
 
 
 def anywhere(accelerator, flag: bool) -> bool:

@@ -7,7 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -64,7 +64,7 @@ class VideoFile(VideoSource):
     def _open(self) -> av.container.InputContainer:
         try:
             # The absolute path keeps names like "a:b.mp4" from being taken for a protocol.
-            container = av.open(str(self._path.resolve()))
+            container = av.open(str(self._path.resolve()), metadata_errors="replace")
         except PermissionError:
             raise InputError(f"{self._path}: no permission to read it") from None
         except (FFmpegError, OSError) as error:
@@ -172,7 +172,7 @@ def _deinterlaced(
     bwdif.link_to(sink)
     graph.configure()
     times: deque[tuple[float | None, float]] = deque()
-    for frame in (*frames, None):
+    for frame in chain(frames, [None]):
         if frame is not None:
             times.append((frame.time, (frame.duration or 0) * base))
         graph.push(frame)

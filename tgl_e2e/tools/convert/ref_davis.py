@@ -96,6 +96,9 @@ def convert_ref_davis(davis: Path, texts: Path, output: Path, link: bool = False
 def _videos(
     names: list[str], davis: Path, descriptions: list, folder: Path, split: str, link: bool
 ) -> Iterator[tuple[str, dict]]:
+    annotations = "Annotations"
+    if (davis / "Annotations_unsupervised").is_dir():  # the release that is commonly converted
+        annotations = "Annotations_unsupervised"
     for name in tqdm(names, desc=split, unit="video"):
         check_name(name, str(davis))
         said = [texts.get(name, {}) for texts in descriptions]
@@ -106,7 +109,7 @@ def _videos(
                 f"{', '.join(str(sorted(one)) for one in said)}; get them again"
             )
         frames = _pictures(davis / "JPEGImages" / "480p" / name, ".jpg")
-        masks = _pictures(davis / "Annotations" / "480p" / name, ".png")
+        masks = _pictures(davis / annotations / "480p" / name, ".png")
         if [f.stem for f in frames] != [m.stem for m in masks]:
             raise InputError(
                 f"{masks[0].parent}: not one annotation for each frame; get DAVIS again"
