@@ -54,8 +54,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     moments.add_argument(
         "--moments",
         metavar="HOW",
-        default="auto",
-        help="auto: the network decides (default). all: every frame does. top-k:4: the 4 frames "
+        help="auto: the network decides (default, if it can). all: every frame does. top-k:4: the 4 frames "
         "of highest relevance. FILE: intervals from a JSON file, [[start, end], ...] for all "
         'texts or {"text": [[start, end], ...]} or a result.json. FILE+top-k:4: the best 4 inside '
         "them",
@@ -117,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
 
     if not 0 <= args.threshold <= 1:
         raise InputError(f"--threshold {args.threshold}: give a number from 0 to 1")
-    moments = parse_moments(args.moments)
+    moments = args.moments and parse_moments(args.moments)
     source = open_video(args.video)
     source.timed_frames(args.start, args.end, args.stride)  # checks the range, reads nothing yet
     output = Path(args.output) if args.output else Path("outputs") / source.name
@@ -126,6 +125,10 @@ def run(args: argparse.Namespace) -> None:
         from tgl_e2e import TGL, VideoSegmenter
 
         model = TGL.from_pretrained(args.checkpoint, device=device, dtype=dtype)
+        if moments is None:
+            moments = parse_moments("auto" if model.tam is not None else "all")
+            if model.tam is None:
+                print("infer.py: this network has no TAM: every frame counts (--moments all)")
         segmenter = VideoSegmenter(
             model,
             threshold=args.threshold,

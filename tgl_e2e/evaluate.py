@@ -133,6 +133,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     if args.submission is not None and args.no_masks:
         parser.error("--submission needs the masks: leave --no-masks out")
     args.split = args.split or default_split(args.dataset)
+    args.moments_given = args.moments is not None
     args.moments = args.moments or default_moments(args.dataset)
     return args
 
@@ -170,14 +171,18 @@ class Evaluation:
         self.args = args
         self.dataset: VideoDataset = read_dataset(args.dataset, args.root, args.split)
         self.videos = self.dataset.videos[: args.max_videos]
-        self.moments_of = moments_source(args.moments)
-        check_moments(args.moments, self.videos)
+        moments_source(args.moments)  # refuses what it does not know, before the network is read
         self.scenes = read_scenes(args.root / args.split)
         self.processes = Processes(args.device, args.threads)
         device, args.dtype = self.processes.device, dtype_of(args.dtype, self.processes.device)
         self.model = TGL.from_pretrained(
             args.checkpoint, device=device, dtype=getattr(torch, args.dtype)
         )
+        if self.model.tam is None:  # nothing to score, and every frame counts
+            args.moments, args.tam_stride = args.moments if args.moments_given else "all", 0
+        del args.moments_given
+        self.moments_of = moments_source(args.moments)
+        check_moments(args.moments, self.videos)
         check_texts(self.videos, self.model.text.check)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         segmenter = VideoSegmenter(

@@ -16,3 +16,15 @@ def deal_windows(length: int, window: int) -> list[np.ndarray]:
     """
     count = -(-length // window)
     return [np.arange(start, length, count) for start in range(count)]
+
+
+def cut_windows(length: int, window: int) -> list[np.ndarray]:
+    """Neighbouring frames into the same window; the last one may be short.
+
+    Returns:
+        ceil(length / window) arrays of ascending positions in the block.
+    """
+    return [np.arange(first, min(first + window, length)) for first in range(0, length, window)]
+
+
+WINDOWS = {"dealt": deal_windows, "contiguous": cut_windows}

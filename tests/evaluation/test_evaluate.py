@@ -42,6 +42,7 @@ class KnowingModel:
     """In place of TGL: a network without parameters."""
 
     config = Config()
+    tam = object()
     text = build("tiny").text  # the true one: it says which expressions it cannot take
 
     @classmethod
@@ -265,6 +266,7 @@ def test_an_expression_that_is_too_long_is_named_before_anything_runs(
     key = list(video["expressions"])[-1]
     video["expressions"][key]["exp"] = "the circle " * 400
     path.write_text(json.dumps(content))
+    knowing.calls = []
     assert run(copy, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert f"video {name}, expression {key}" in error and "shorten it" in error

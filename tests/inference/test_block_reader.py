@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tgl_e2e.inference.block_reader import read_blocks
+from tgl_e2e.inference.fit import Fit
 from tgl_e2e.video.reader import open_video
 
 
@@ -35,7 +36,7 @@ def test_the_last_blocks_are_of_equal_length(length, expected):
             open_video(video(length)),
             (0, None, 1),
             8,
-            32,
+            Fit(32),
             "reading",
             lambda *step: steps.append(step),
         )

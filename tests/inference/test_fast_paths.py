@@ -11,7 +11,7 @@ from test_segmenter import video as video
 from tgl_e2e import VideoSegmenter
 from tgl_e2e.errors import InputError
 from tgl_e2e.inference.block_encoder import smoothed
-from tgl_e2e.inference.block_reader import shrink
+from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.segmenter import texts_at_once
 from tgl_e2e.model.reference import segment_frame_by_frame
 
@@ -26,7 +26,7 @@ def model():
 def plainly(model, video: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """Masks (T, H, W) of a video of one block: every frame by itself, with SAM2's own memory
     attention (which runs where gradients are on) and PyTorch's own products."""
-    frames = torch.stack([shrink(rgb, model.config.vision.image_size) for rgb in video])
+    frames = torch.stack([Fit.of(model).shrink(rgb) for rgb in video])
     logits, _ = segment_frame_by_frame(model, frames, TEXT, torch.from_numpy(relevant))
     resized = F.interpolate(logits.detach()[:, None], size=video.shape[1:3], mode="bilinear")
     return (resized[:, 0] > 0).numpy()

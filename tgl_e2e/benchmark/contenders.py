@@ -17,9 +17,9 @@ from tgl_e2e.benchmark.measure import StageClock, count_flops
 from tgl_e2e.benchmark.official import build_predictor, propagate, watch
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.synthetic import make_scene, render
-from tgl_e2e.inference import block_reader as reading
 from tgl_e2e.inference import collected
 from tgl_e2e.inference.block_encoder import Chooser
+from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.segmenter import VideoSegmenter
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.moments import MomentsSpec, parse_moments
@@ -135,7 +135,7 @@ class Ours:
         vision, device = self.model.vision, torch.device(self.args.device)
         with StageClock(device) as clock:
             for owner, names, stage in (
-                (reading, ("shrink",), "decode"),
+                (Fit, ("shrink",), "decode"),
                 (vision, ("preprocess", "trunk_prefix", "trunk_stage", "neck"), "trunk"),
                 (self.model.text, ("embed", "layers"), "text"),
                 *((adapter, ("forward",), "adapters") for adapter in self.model.adapters),
@@ -144,7 +144,8 @@ class Ours:
                 (vision, ("read_memory",), "memory attention"),
                 (vision, ("decode",), "mask decoder"),
                 (vision, ("write_memory",), "memory encoder"),
-                (collected, ("to_size", "encode_mask"), "write-out"),
+                (Fit, ("to_size",), "write-out"),
+                (collected, ("encode_mask",), "write-out"),
             ):
                 for name in names:
                     clock.watch(owner, name, stage)

@@ -33,7 +33,7 @@ class VisionConfig:
     )
     architecture: str = field(
         default="sam2.1_hiera_b+",
-        metadata={"help": "name of a SAM2.1 yaml inside the sam2 package"},
+        metadata={"help": "name of a SAM2.1 or SAM2 yaml inside the sam2 package"},
     )
     overrides: dict[str, Any] = field(
         default_factory=dict,
@@ -60,6 +60,13 @@ class VisionConfig:
         },
     )
     image_size: int = field(default=1024, metadata={"help": "side S that frames are resized to"})
+    fit: str = field(
+        default="stretch",
+        metadata={
+            "help": "'stretch': frames are resized to S x S; 'pad': their longer side to S, the mean "
+            "colour right and below"
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,9 @@ class TextConfig:
 class AdapterConfig:
     """Cross-modal adapters (Eq. 1), one after each of the last three trunk stages."""
 
+    kind: str = field(
+        default="tgl", metadata={"help": "'tgl', or 'samwise' (SAMWISE's, so that its weights fit)"}
+    )
     dim: int = field(default=256, metadata={"help": "width of the down-projected streams"})
     num_heads: int = 8
     temporal: bool = field(
@@ -108,9 +118,22 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True)
+class PromptConfig:
+    """The text prompt (Eq. 2)."""
+
+    kind: str = field(
+        default="tgl", metadata={"help": "'tgl' ([CLS] and verbs), or 'samwise' ([CLS] alone)"}
+    )
+
+
+@dataclass(frozen=True)
 class TAMConfig:
     """Temporal Alignment Module (A.2.2)."""
 
+    enabled: bool = field(
+        default=True,
+        metadata={"help": "false: none, M+ must be given or be all frames (SAMWISE's networks)"},
+    )
     dim: int = 256
     num_heads: int = 8
     num_layers: int = 1
@@ -185,6 +208,7 @@ class TGLConfig:
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     tam: TAMConfig = field(default_factory=TAMConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     freeze_bases: bool = field(
@@ -196,6 +220,12 @@ class TGLConfig:
     )
     window: int = 8
     block: int = 64
+    windows: str = field(
+        default="dealt",
+        metadata={
+            "help": "'dealt': of n windows each sees every n-th frame of a block; 'contiguous'"
+        },
+    )
 
     def __post_init__(self) -> None:
         if len(self.text.adapter_layers) != 3 or len(self.adapter.patch_sizes) != 3:
@@ -217,14 +247,25 @@ class TGLConfig:
             raise InputError(f"vision.image_size is {side}; give a multiple of 32, 32 or more")
         if self.vision.prior and self.vision.trunk is None:
             raise InputError("vision.prior needs a classifier: set vision.trunk to timm/NAME")
-        if self.memory.bank not in ("relevant", "all"):
-            raise InputError(f"memory.bank is {self.memory.bank!r}; use 'relevant' or 'all'")
+        for where, value, known in (
+            ("vision.fit", self.vision.fit, ("stretch", "pad")),
+            ("adapter.kind", self.adapter.kind, ("tgl", "samwise")),
+            ("prompt.kind", self.prompt.kind, ("tgl", "samwise")),
+            ("windows", self.windows, ("dealt", "contiguous")),
+            ("tam.pooling", self.tam.pooling, ("mean", "text")),
+            ("memory.bank", self.memory.bank, ("relevant", "all")),
+        ):
+            if value not in known:
+                raise InputError(f"{where} is {value!r}; use {' or '.join(map(repr, known))}")
+        if self.windows == "contiguous" and self.block % self.window:
+            raise InputError(
+                f"block {self.block} must be a multiple of window {self.window} where windows are "
+                "contiguous"
+            )
         if not 0 <= self.memory.anchor <= 1:
             raise InputError(f"memory.anchor is {self.memory.anchor}; give a share, from 0 to 1")
         if self.memory.pool not in (1, 2):
             raise InputError(f"memory.pool is {self.memory.pool}; use 1 (as SAM2) or 2")
-        if self.tam.pooling not in ("mean", "text"):
-            raise InputError(f"tam.pooling is {self.tam.pooling!r}; use 'mean' or 'text'")
         if self.tam.smooth < 1 or self.tam.smooth % 2 == 0:
             raise InputError(f"tam.smooth is {self.tam.smooth}; give an odd number of frames")
         if not 1 <= self.window <= self.block:

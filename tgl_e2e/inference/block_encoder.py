@@ -14,7 +14,7 @@ from tgl_e2e.model.dual_path import DualPath
 from tgl_e2e.model.features import AdaptedClip, FrameFeatures
 from tgl_e2e.model.text import TextTokens
 from tgl_e2e.model.tgl import TGL
-from tgl_e2e.windows import deal_windows
+from tgl_e2e.windows import WINDOWS
 
 # M+ (N, n) of a block's own frames, from the block and its relevance (N, n)
 Chooser = Callable[[Block, np.ndarray], np.ndarray]
@@ -71,6 +71,7 @@ class BlockEncoder:
         self.tam_stride = tam_stride
         self.batch_frames = batch_frames
         self.smooth = model.config.tam.smooth
+        self.windows = WINDOWS[model.config.windows]
         self.device = tokens.ids.device
 
     def relevance(self, block: Block) -> np.ndarray:
@@ -112,7 +113,7 @@ class BlockEncoder:
         it are kept where ``choose`` says that masks need them."""
         scored = np.arange(0, len(block.numbers), self.tam_stride)
         logits = np.full((len(self.tokens.ids), len(block.numbers)), np.nan, np.float32)
-        for window in deal_windows(len(scored), self.model.config.window):
+        for window in self.windows(len(scored), self.model.config.window):
             window = scored[window]
             prefix, clip = self._adapt(block, window, self.tokens, align=True)
             logits[:, window] = clip.relevance.float().cpu().numpy()
@@ -145,7 +146,7 @@ class BlockEncoder:
             if places:
                 groups.setdefault(places, []).append(n)
         for places, group in groups.items():
-            for window in deal_windows(len(places), self.model.config.window):
+            for window in self.windows(len(places), self.model.config.window):
                 chosen = np.array(places)[window]
                 _, clip = self._adapt(block, chosen, self.tokens[group], align=False)
                 for row, n in enumerate(group):

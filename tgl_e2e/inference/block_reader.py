@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.prefetch import ahead
 from tgl_e2e.video.source import VideoSource
 
@@ -38,9 +38,10 @@ def read_blocks(
     source: VideoSource,
     frames: tuple[int, int | None, int],
     size: int,
-    side: int,
+    fit: Fit,
     stage: str,
     progress: Progress,
+    even: bool = True,
 ) -> Iterator[Block]:
     """Blocks of ``size`` frames; what is left at the end, more than one and less than two of them,
     is two blocks of (nearly) equal length, so that the windows of the last one do not look at a few
@@ -48,7 +49,8 @@ def read_blocks(
 
     Args:
         frames: start, end and stride.
-        size: frames of a block; side: S that frames are resized to.
+        size: frames of a block.
+        even: False: all blocks are of ``size`` but for the last.
     """
     start, end, stride = frames
     reader = source.frames(start, end, stride)  # checks the range
@@ -58,14 +60,16 @@ def read_blocks(
     progress(0, total, stage)
     done = 0
     waiting: list[tuple[int, Tensor]] = []
-    resized = ((number, shrink(rgb, side)) for number, rgb in reader)
+    resized = ((number, fit.shrink(rgb)) for number, rgb in reader)
     for item in ahead(resized, FRAMES_AHEAD):
         waiting.append(item)
         if len(waiting) == 2 * size:
             yield _block(waiting[:size], done)
             done, waiting = done + size, waiting[size:]
             progress(done, total, stage)
-    half = len(waiting) if len(waiting) <= size else -(-len(waiting) // 2)
+    half = min(size, len(waiting))
+    if even and len(waiting) > size:
+        half = -(-len(waiting) // 2)
     total = done + len(waiting)  # a file's length is known once it is read
     for part in (waiting[:half], waiting[half:]):
         if part:
@@ -77,12 +81,3 @@ def read_blocks(
 def _block(frames: list[tuple[int, Tensor]], index: int) -> Block:
     numbers, images = zip(*frames, strict=True)
     return Block(np.array(numbers), torch.stack(images), index)
-
-
-def shrink(rgb: np.ndarray, side: int) -> Tensor:
-    """(H, W, 3) uint8 -> (3, S, S) uint8"""
-    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
-    if image.shape[-2:] == (side, side):
-        return image
-    resized = F.interpolate(image[None].float(), size=(side, side), mode="bilinear", antialias=True)
-    return resized[0].round().clamp(0, 255).to(torch.uint8)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor
 
+from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.video_pass import BlockResult, EarlierResult
 from tgl_e2e.model.features import ABSENT_LOGIT
 from tgl_e2e.moments import spans
@@ -18,8 +18,11 @@ from tgl_e2e.video.source import VideoSource
 class Collected:
     """What has been found so far: scores, masks as run lengths, and logits where asked for."""
 
-    def __init__(self, source: VideoSource, texts: Sequence[str], keep_logits: bool) -> None:
+    def __init__(
+        self, source: VideoSource, fit: Fit, texts: Sequence[str], keep_logits: bool
+    ) -> None:
         self.source = source
+        self.fit = fit
         self.texts = list(texts)
         self._numbers: list[np.ndarray] = []
         self._relevance: list[np.ndarray] = []
@@ -45,14 +48,14 @@ class Collected:
     def add(self, block: BlockResult) -> None:
         self.add_scores(block)
         for n, rle in enumerate(self._rle):
-            masks = to_size(block.logits[n], self.source.size)
+            masks = self.fit.to_size(block.logits[n], self.source.size)
             rle.extend(encode_mask(mask) for mask in masks)
             if self._logits is not None:
                 self._logits[n].extend(_half(block.logits[n]))
 
     def fill(self, block: EarlierResult) -> None:
         for n, at in zip(*np.nonzero(block.filled), strict=True):
-            mask = to_size(block.logits[n, at : at + 1], self.source.size)[0]
+            mask = self.fit.to_size(block.logits[n, at : at + 1], self.source.size)[0]
             self._rle[n][block.index + at] = encode_mask(mask)
             if self._logits is not None:
                 self._logits[n][block.index + at] = _half(block.logits[n, at])
@@ -112,14 +115,3 @@ class Collected:
 
 def _half(logits: Tensor) -> np.ndarray:
     return logits.half().cpu().numpy()
-
-
-def to_size(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Mask logits (n, h, w) -> masks (n, H, W) bool: resized as logits, cut at 0."""
-    masks = []
-    for one in logits:  # frame by frame: a block of full-size logits would be large
-        resized = F.interpolate(
-            one[None, None].float(), size=size, mode="bilinear", align_corners=False
-        )
-        masks.append((resized[0, 0] > 0).cpu().numpy())
-    return np.stack(masks)

@@ -11,7 +11,8 @@ import torch
 from tgl_e2e.errors import InputError
 from tgl_e2e.inference.block_encoder import Chooser
 from tgl_e2e.inference.block_reader import Block, Progress
-from tgl_e2e.inference.collected import Collected, to_size
+from tgl_e2e.inference.collected import Collected
+from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.prefetch import behind
 from tgl_e2e.inference.video_pass import PassOptions, VideoPass
 from tgl_e2e.model.tgl import TGL
@@ -68,11 +69,12 @@ class VideoSegmenter:
                 "compute in: TGL.from_pretrained(folder, dtype=torch.float16)"
             )
         self.model = model.eval()  # dropout has no place here
+        self.fit = Fit.of(model)
         self.threshold = threshold
         self.always_target = always_target
         self.batch_frames = batch_frames
         self.max_texts = max_texts or texts_at_once(model)
-        self.tam_stride = tam_stride
+        self.tam_stride = tam_stride if model.tam is not None else 0
         self.progress = progress or (lambda done, total, stage: None)
         self.keep_logits = keep_logits
 
@@ -147,7 +149,7 @@ class VideoSegmenter:
         reading = self._pass(source, texts, frames)
         for block in reading.blocks("segmenting", self._chooser(spec, intervals)):
             for i, number in enumerate(block.numbers):
-                masks = to_size(block.logits[:, i], source.size)
+                masks = self.fit.to_size(block.logits[:, i], source.size)
                 yield FrameResult(int(number), masks, block.relevance[:, i])
         if spec.intervals is not None and source.num_frames is not None:
             check_inside(spec, source.num_frames, texts)
@@ -162,6 +164,12 @@ class VideoSegmenter:
         self.model.text.tokenize(list(texts))  # raises before any frame is read
         spec = parse_moments(moments)
         if not self.tam_stride and spec.kind not in ("all", "intervals"):
+            if self.model.tam is None:
+                raise InputError(
+                    f"moments {spec.kind!r} need a TAM, and this network has none: use 'all' or "
+                    "give intervals, or train one (train.py --stage video --init, "
+                    "model.tam.enabled=true)"
+                )
             raise InputError(f"tam_stride 0: moments {spec.kind!r} need scores; give 1 or more")
         source = video if isinstance(video, VideoSource) else open_video(video)
         if spec.intervals is not None:
@@ -178,7 +186,7 @@ class VideoSegmenter:
         intervals: list | None,
         frames: tuple[int, int | None, int],
     ) -> list[Segmentation]:
-        collected = Collected(source, texts, self.keep_logits)
+        collected = Collected(source, self.fit, texts, self.keep_logits)
         if spec.k is None:
             self._collect(
                 source,
@@ -222,7 +230,7 @@ class VideoSegmenter:
             )
             ranked = np.argsort(np.where(allowed, -relevance[n], np.inf), kind="stable")
             best[row, ranked[: min(k, allowed.sum())]] = True
-        second = Collected(source, [texts[n] for n in chosen], self.keep_logits)
+        second = Collected(source, self.fit, [texts[n] for n in chosen], self.keep_logits)
         self._collect(
             source,
             [texts[n] for n in chosen],

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tgl_e2e.inference.block_encoder import BlockEncoder, Chooser, Encoded
 from tgl_e2e.inference.block_reader import Block, Progress, read_blocks
+from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.memory_start import Remembered, begin_memory
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.features import ABSENT_LOGIT, FrameFeatures
@@ -109,9 +110,10 @@ class VideoPass:
             self.source,
             self.frames,
             config.block,
-            config.vision.image_size,
+            Fit.of(self.model),
             stage,
             self.options.progress,
+            even=config.windows == "dealt",
         )
 
     def _computing(self) -> ExitStack:

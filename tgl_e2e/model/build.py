@@ -18,12 +18,14 @@ from tgl_e2e.model.adapter import CrossModalAdapter
 from tgl_e2e.model.bases import load_sam_weights, load_timm_weights
 from tgl_e2e.model.prior import SemanticPrior
 from tgl_e2e.model.prompt import TextPrompt
+from tgl_e2e.model.samwise import SamwiseAdapter, SamwisePrompt
 from tgl_e2e.model.tam import TemporalAlignmentModule
 from tgl_e2e.model.text import TextEncoder, encoder_sizes, load_encoder, load_tokenizer, new_encoder
 from tgl_e2e.model.trunk import TimmTrunk
 from tgl_e2e.model.vision import Vision
 
 DEFAULT_TOKENIZER = Path(__file__).parent.parent / "presets" / "tokenizer"
+PROMPTS = {"tgl": TextPrompt, "samwise": SamwisePrompt}
 TIMM = "timm/"  # before the name of a trunk
 
 
@@ -35,8 +37,8 @@ class Parts:
     vision: Vision
     text: TextEncoder
     adapters: nn.ModuleList
-    prompt: TextPrompt
-    tam: TemporalAlignmentModule
+    prompt: TextPrompt | SamwisePrompt
+    tam: TemporalAlignmentModule | None
     prior: SemanticPrior | None
 
 
@@ -78,16 +80,16 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
         vision=vision,
         text=text,
         adapters=build_adapters(config, vision, text.dim),
-        prompt=TextPrompt(text.dim, vision.dim),
-        tam=TemporalAlignmentModule(
-            vision.stage_dims[3],
-            text.dim,
-            config.tam.dim,
-            config.tam.num_heads,
-            config.tam.num_layers,
-            config.tam.pooling,
-        ),
+        prompt=PROMPTS[config.prompt.kind](text.dim, vision.dim),
+        tam=build_tam(config, vision, text.dim) if config.tam.enabled else None,
         prior=prior,
+    )
+
+
+def build_tam(config: TGLConfig, vision: Vision, text_dim: int) -> TemporalAlignmentModule:
+    tam = config.tam
+    return TemporalAlignmentModule(
+        vision.stage_dims[3], text_dim, tam.dim, tam.num_heads, tam.num_layers, tam.pooling
     )
 
 
@@ -101,16 +103,12 @@ def build_adapters(config: TGLConfig, vision: Vision, text_dim: int) -> nn.Modul
                 f"adapter.patch_sizes: {patch} does not divide the {side} x {side} map of trunk "
                 f"stage {stage + 1} at image_size {vision.image_size}"
             )
-        adapters.append(
-            CrossModalAdapter(
-                vision.stage_dims[stage],
-                text_dim,
-                adapter.dim,
-                adapter.num_heads,
-                patch if adapter.temporal else None,
-                adapter.difference,
-            )
-        )
+        temporal = patch if adapter.temporal else None
+        sizes = (vision.stage_dims[stage], text_dim, adapter.dim, adapter.num_heads, temporal)
+        if adapter.kind == "samwise":
+            adapters.append(SamwiseAdapter(*sizes))
+        else:
+            adapters.append(CrossModalAdapter(*sizes, adapter.difference))
     return adapters
 
 
@@ -147,11 +145,12 @@ def build_text(config: TGLConfig, pretrained: bool, tokenizer: str | Path | None
 
 def sam_config(vision: VisionConfig) -> DictConfig:
     """One of sam2's own yaml files, at our image size and with our trunk and overrides."""
-    path = resources.files("sam2") / "configs" / "sam2.1" / f"{vision.architecture}.yaml"
+    release = vision.architecture.partition("_")[0]  # sam2.1 or sam2
+    path = resources.files("sam2") / "configs" / release / f"{vision.architecture}.yaml"
     if not path.is_file():
         raise InputError(
-            f"vision.architecture {vision.architecture!r} is not a SAM2.1 yaml of the sam2 "
-            "package; use for example 'sam2.1_hiera_b+'"
+            f"vision.architecture {vision.architecture!r} is not a yaml of the sam2 package; use "
+            "for example 'sam2.1_hiera_b+'"
         )
     _check_overrides(vision.overrides)
     config = OmegaConf.load(str(path)).model

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tgl_e2e.model.memory import MemoryBank
 from tgl_e2e.model.tgl import TGL
-from tgl_e2e.windows import deal_windows
+from tgl_e2e.windows import WINDOWS
 
 
 def segment_frame_by_frame(
@@ -29,7 +29,7 @@ def segment_frame_by_frame(
     memory, vision = model.config.memory, model.vision
     tokens = model.text.tokenize([expression])
     f_adp, f_sam, rho_txt = {}, {}, {}
-    for window in deal_windows(len(frames), model.config.window):
+    for window in WINDOWS[model.config.windows](len(frames), model.config.window):
         prefix = model.encode_prefix(frames[window])
         times = torch.from_numpy(window)[None] / model.config.block
         clip = model.extract_adapted(prefix, tokens, times)  # Eq. 1 and 2

@@ -139,7 +139,7 @@ class TGL(nn.Module):
         return AdaptedClip(
             features=features,
             prompts=self.prompt(text, tokens.verb_mask),
-            relevance=self.tam(clip, text, tokens.mask, times) if align else None,
+            relevance=self.tam(clip, text, tokens.mask, times) if align and self.tam else None,
             visual=clip,
             similarity=similarity,
         )

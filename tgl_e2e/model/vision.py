@@ -216,9 +216,12 @@ class Vision(nn.Module):
         pointers = gather_entries(memories.pointers, index)  # (N, P, C)
         distance = frames[:, None] - gather_entries(memories.frames, index)  # (N, P)
         distance = distance.to(pointers.device).float() / (self.num_pointers - 1)
-        position = self.sam.obj_ptr_tpos_proj(
-            get_1d_sine_pe(distance.clamp(-1, 1), dim=self.dim).to(pointers.dtype)
-        )  # (N, P, Cm)
+        if self.sam.add_tpos_enc_to_obj_ptrs:
+            position = self.sam.obj_ptr_tpos_proj(
+                get_1d_sine_pe(distance.clamp(-1, 1), dim=self.dim).to(pointers.dtype)
+            )  # (N, P, Cm)
+        else:  # SAM 2.0
+            position = pointers.new_zeros(*index.shape, self.sam.mem_dim)
         split = self.dim // self.sam.mem_dim  # a pointer is as wide as several memory tokens
         return MemoryTokens(
             spatial=rearrange(spatial, "n k s c -> n (k s) c"),
@@ -266,9 +269,9 @@ class Vision(nn.Module):
         encoded = sam.memory_encoder(
             features.top, mask.to(features.top.dtype), skip_mask_sigmoid=True
         )["vision_features"]
-        encoded = (
-            encoded + (1 - present)[:, None, None, None] * sam.no_obj_embed_spatial[..., None, None]
-        )
+        if sam.no_obj_embed_spatial is not None:  # SAM 2.1
+            absent = (1 - present)[:, None, None, None]
+            encoded = encoded + absent * sam.no_obj_embed_spatial[..., None, None]
         return Memories(
             features=rearrange(self._pool(encoded), "n c h w -> n 1 (h w) c"),
             pointers=prediction.pointers[:, None],
@@ -302,8 +305,10 @@ class Vision(nn.Module):
             repeat_image=False,
             high_res_features=list(features.fine),
         )
-        present = (presence > 0).to(tokens.dtype)  # (N, 1), a hard choice as in SAM2
-        pointers = present * sam.obj_ptr_proj(tokens[:, 0]) + (1 - present) * sam.no_obj_ptr
+        pointers = sam.obj_ptr_proj(tokens[:, 0])
+        if sam.pred_obj_scores:  # without, objects are taken to be always there
+            present = (presence > 0).to(tokens.dtype)  # (N, 1), a hard choice as in SAM2
+            pointers = present * pointers + (1 - present) * sam.no_obj_ptr
         return MaskPrediction(masks[:, 0].float(), presence[:, 0].float(), pointers)
 
 

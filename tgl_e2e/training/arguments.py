@@ -160,4 +160,6 @@ def resolve(
     for change in changes:
         key, value = change.removeprefix("model.").split("=", 1)
         model = model.with_values(**{key: yaml.safe_load(value)})
+    if stage not in SINGLE_FRAMES and train.tam_weight > 0 and not model.tam.enabled:
+        model = model.with_values(**{"tam.enabled": True})  # it begins afresh
     return Leg(stage, init, output, train, model)

@@ -78,6 +78,7 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
         name
         for name in (*missing, *unexpected)
         if name not in begun
+        and not (name.startswith("tam.") and model.tam is None)
         and (
             not name.startswith(("adapters.", "tam.", "prior."))
             or not any(f".{part}" in name for part in switched)

@@ -1,0 +1,178 @@
+"""Converts a checkpoint of SAMWISE (Cuttano et al., CVPR 2025) into one of ours.
+
+  python -m tgl_e2e.tools.samwise mevis.pth --output checkpoints/samwise-mevis --roberta roberta-base
+
+It then runs with infer.py, evaluate and TGL.from_pretrained as any other, or is where a training
+begins (train.py --config samwise-b --stage video --init FOLDER). It has no TAM: every frame takes
+the language path, unless moments are given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tgl_e2e import cli
+from tgl_e2e.errors import InputError
+
+PROG = "python -m tgl_e2e.tools.samwise"
+# SAMWISE's names -> ours, in this order.
+RENAMED = (
+    (r"^sam\.sam_prompt_encoder\.project_text\.", "prompt."),
+    (r"^sam\.", "vision.sam."),
+    (r"^cmt_adapters\.(\d+)\.proj_vis_(down|up)\.", r"adapters.\1.visual_\2."),
+    (r"^cmt_adapters\.(\d+)\.proj_text_(down|up)\.0\.", r"adapters.\1.text_\2."),
+    (
+        r"^cmt_adapters\.(\d+)\.ca_V2T\.multihead_attn\.",
+        r"adapters.\1.visual_attends_text.attention.",
+    ),
+    (
+        r"^cmt_adapters\.(\d+)\.ca_T2V\.multihead_attn\.",
+        r"adapters.\1.text_attends_visual.attention.",
+    ),
+    (r"^cmt_adapters\.(\d+)\.hsa\.self_attn\.", r"adapters.\1.temporal.attention."),
+    (r"^cmt_adapters\.(\d+)\.hsa\.linear\.", r"adapters.\1.temporal.linear."),
+    (r"^cmt_adapters\.(\d+)\.norm_pre_HSA\.", r"adapters.\1.temporal.norm."),
+    (r"^cmt_adapters\.(\d+)\.spatial_pos_embed$", r"adapters.\1.temporal.position"),
+)
+PATCHES = (8, 4, 2)  # of a network that was trained without temporal attention
+LEFT = {  # what our network does not take from the file
+    "text_encoder": "fairseq's RoBERTa, which is frozen: transformers' copy takes its place",
+    "conditional_memory_encoder": "conditional memory encoding, which is not built: "
+    "frames are remembered as they were segmented",
+}
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The tensors of a published file, by SAMWISE's names; what lies beside them is not unpickled
+    but for an argparse.Namespace of plain values.
+
+    Raises:
+        InputError: no such file, or not of that format.
+    """
+    import torch
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; SAMWISE's README links to the published ones")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises many types for a damaged or a hostile file
+        reason = (str(error) or type(error).__name__).split(". ")[0].splitlines()[0][:120]
+        raise InputError(f"{path}: not a readable checkpoint ({reason}); get it again") from None
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
+        raise InputError(f"{path}: no tensors under 'model'; this is no checkpoint of SAMWISE")
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    if not any(name.startswith("cmt_adapters.") for name in state):
+        raise InputError(f"{path}: no cmt_adapters in it; this is no checkpoint of SAMWISE")
+    return state
+
+
+def renamed(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Tensors by our names, and how many were left out, by the first part of their names."""
+    ours, left = {}, {}
+    for name, value in state.items():
+        for pattern, new in RENAMED:
+            name, found = re.subn(pattern, new, name)
+            if found:
+                ours[name] = value.flatten(0, -2) if name.endswith(".position") else value
+                break
+        else:
+            part = name.partition(".")[0]
+            left[part] = left.get(part, 0) + 1
+    return ours, left
+
+
+def configuration(state: dict[str, Any], architecture: str, image_size: int, roberta: str):
+    """The TGLConfig of tensors by our names."""
+    from tgl_e2e.config import TGLConfig
+
+    positions = [state.get(f"adapters.{i}.temporal.position") for i in range(3)]
+    patches = PATCHES if positions[0] is None else [round(len(p) ** 0.5) for p in positions]
+    overrides: dict[str, Any] = {}
+    if "vision.sam.no_obj_ptr" not in state:  # trained without presence: objects are always there
+        presence = ("pred_obj_scores", "pred_obj_scores_mlp", "fixed_no_obj_ptr")
+        overrides = dict.fromkeys(presence, False)
+    return TGLConfig.from_preset("samwise-b").with_values(
+        **{
+            "vision.architecture": architecture,
+            "vision.image_size": image_size,
+            "vision.overrides": overrides,
+            "vision.base": None,
+            "text.base": roberta,
+            "adapter.dim": len(state["adapters.0.text_down.weight"]),
+            "adapter.patch_sizes": list(patches),
+            "tam.enabled": False,
+        }
+    )
+
+
+def convert(options: argparse.Namespace) -> None:
+    import torch
+
+    from tgl_e2e.model.tgl import TGL
+
+    state, left = renamed(read_checkpoint(options.file))
+    config = configuration(state, options.architecture, options.image_size, options.roberta)
+    model = TGL(config)
+    model.bases_from_config = False  # SAM2 comes from the file
+    own = {
+        name: value for name, value in model.state_dict().items() if not name.startswith("text.")
+    }
+    missing = sorted(set(own) - set(state))
+    fresh = [name for name in missing if ".temporal." in name]
+    for name in sorted(set(missing) - set(fresh)):
+        raise InputError(
+            f"{options.file}: tensor {name!r} is missing; give the --architecture that it was "
+            "trained with"
+        )
+    for name in sorted(set(own) & set(state)):
+        if own[name].shape != state[name].shape:
+            raise InputError(
+                f"{options.file}: tensor {name!r} is {tuple(state[name].shape)}, expected "
+                f"{tuple(own[name].shape)}; give the --architecture that it was trained with"
+            )
+    used = {name: value for name, value in state.items() if name in own}
+    model.load_state_dict(used, strict=False)
+    if fresh:
+        with torch.no_grad():  # adds nothing until it is trained
+            for adapter in model.adapters:
+                adapter.temporal.linear.weight.zero_()
+                adapter.temporal.linear.bias.zero_()
+    model.save_pretrained(options.output, include_frozen=True)
+    print(f"{options.output}: {len(used)} tensors of {options.file}")
+    if fresh:
+        print("fresh: temporal attention of the adapters, which the file has none of")
+    if config.vision.overrides:
+        print("no presence head in the file: objects are taken to be always there")
+    for part, count in sorted(left.items()):
+        print(f"left: {count} tensors {part}.* ({LEFT.get(part, 'unknown to this network')})")
+    unused = sorted(set(state) - set(own))
+    if unused:
+        print(f"left: {len(unused)} tensors, first {unused[0]} (unknown to this network)")
+    print("no TAM: every frame counts as relevant (--moments all) unless moments are given")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = cli.Parser(prog=PROG, description=__doc__)
+    parser.add_argument("file", type=Path, help="a published .pth")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument(
+        "--roberta",
+        default="FacebookAI/roberta-base",
+        help="hub id or folder of RoBERTa (default: %(default)s)",
+    )
+    parser.add_argument("--architecture", default="sam2_hiera_b+", help="default: %(default)s")
+    parser.add_argument("--image-size", type=int, default=1024, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    return cli.run("samwise", lambda: convert(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
