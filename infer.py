@@ -54,10 +54,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     moments.add_argument(
         "--moments",
         metavar="HOW",
-        help="auto: the network decides (default, if it can). all: every frame does. top-k:4: the 4 frames "
-        "of highest relevance. FILE: intervals from a JSON file, [[start, end], ...] for all "
-        'texts or {"text": [[start, end], ...]} or a result.json. FILE+top-k:4: the best 4 inside '
-        "them",
+        help="auto: the network decides (default, if it can). all: every frame does. top-k:4: the "
+        "4 frames of highest relevance. FILE: intervals from a JSON file, [[start, end], ...] for "
+        'all texts or {"text": [[start, end], ...]} or a result.json. FILE+top-k:4: the best 4 '
+        "inside them",
     )
     moments.add_argument(
         "--threshold",

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tgl_e2e.results import Segmentation
 
 PROG = "evaluate"
+DESCRIPTION = """Segments every expression of a data set and scores masks and moments. Run by
+`accelerate launch -m tgl_e2e.evaluate` it shares the videos out over processes."""
 # a video -> one result per expression
 Segment = Callable[["VideoRecord"], "Sequence[Segmentation]"]
 
@@ -58,11 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     from tgl_e2e.data.datasets import DATASETS
 
-    parser = cli.Parser(
-        prog=PROG,
-        description="Segments every expression of a data set and scores masks and moments. Run by "
-        "`accelerate launch -m tgl_e2e.evaluate` it shares the videos out over processes.",
-    )
+    parser = cli.Parser(prog=PROG, description=DESCRIPTION)
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="DIR", help="folder (or hub id) of the network")
     add("--dataset", required=True, choices=DATASETS, help="layout of the data set")

@@ -63,8 +63,8 @@ class VisionConfig:
     fit: str = field(
         default="stretch",
         metadata={
-            "help": "'stretch': frames are resized to S x S; 'pad': their longer side to S, the mean "
-            "colour right and below"
+            "help": "'stretch': frames are resized to S x S; 'pad': their longer side to S, with "
+            "the mean colour right and below"
         },
     )
 

@@ -43,7 +43,7 @@ class CocoImage:
         try:
             with Image.open(self.path) as picture:
                 return picture.convert("RGB")
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"{self.path}: no readable image ({error}); get it again") from None
 
     def ids(self) -> np.ndarray:

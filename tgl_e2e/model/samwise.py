@@ -1,8 +1,8 @@
 """Adapter and prompt as SAMWISE has them (Cuttano et al., CVPR 2025), so that its weights fit.
 
 What is different from :mod:`tgl_e2e.model.adapter`: attention multiplies instead of adding, without
-norms and MLP; BatchNorm and ReLU around the projections, so that F_Adp is never less than F_SAM; the
-text looks at the mean frame of the window; and the prompt is [CLS] alone. BatchNorm keeps the
+norms and MLP; BatchNorm and ReLU around the projections, so that F_Adp is never less than F_SAM;
+the text looks at the mean frame of the window; and the prompt is [CLS] alone. BatchNorm keeps the
 statistics that it was trained with: windows of a few frames have none worth the name.
 """
 

@@ -1,6 +1,6 @@
 """Converts a checkpoint of SAMWISE (Cuttano et al., CVPR 2025) into one of ours.
 
-  python -m tgl_e2e.tools.samwise mevis.pth --output checkpoints/samwise-mevis --roberta roberta-base
+  python -m tgl_e2e.tools.samwise mevis.pth --output checkpoints/samwise --roberta roberta-base
 
 It then runs with infer.py, evaluate and TGL.from_pretrained as any other, or is where a training
 begins (train.py --config samwise-b --stage video --init FOLDER). It has no TAM: every frame takes
@@ -20,24 +20,21 @@ from tgl_e2e import cli
 from tgl_e2e.errors import InputError
 
 PROG = "python -m tgl_e2e.tools.samwise"
-# SAMWISE's names -> ours, in this order.
-RENAMED = (
-    (r"^sam\.sam_prompt_encoder\.project_text\.", "prompt."),
-    (r"^sam\.", "vision.sam."),
-    (r"^cmt_adapters\.(\d+)\.proj_vis_(down|up)\.", r"adapters.\1.visual_\2."),
-    (r"^cmt_adapters\.(\d+)\.proj_text_(down|up)\.0\.", r"adapters.\1.text_\2."),
-    (
-        r"^cmt_adapters\.(\d+)\.ca_V2T\.multihead_attn\.",
-        r"adapters.\1.visual_attends_text.attention.",
-    ),
-    (
-        r"^cmt_adapters\.(\d+)\.ca_T2V\.multihead_attn\.",
-        r"adapters.\1.text_attends_visual.attention.",
-    ),
-    (r"^cmt_adapters\.(\d+)\.hsa\.self_attn\.", r"adapters.\1.temporal.attention."),
-    (r"^cmt_adapters\.(\d+)\.hsa\.linear\.", r"adapters.\1.temporal.linear."),
-    (r"^cmt_adapters\.(\d+)\.norm_pre_HSA\.", r"adapters.\1.temporal.norm."),
-    (r"^cmt_adapters\.(\d+)\.spatial_pos_embed$", r"adapters.\1.temporal.position"),
+# SAMWISE's names -> ours; the first that fits.
+RENAMED = ((r"^sam\.sam_prompt_encoder\.project_text\.", "prompt."), (r"^sam\.", "vision.sam."))
+_ADAPTER = r"^cmt_adapters\.(\d+)\."
+RENAMED += tuple(
+    (_ADAPTER + theirs, rf"adapters.\1.{ours}")
+    for theirs, ours in (
+        (r"proj_vis_(down|up)\.", r"visual_\2."),
+        (r"proj_text_(down|up)\.0\.", r"text_\2."),
+        (r"ca_V2T\.multihead_attn\.", "visual_attends_text.attention."),
+        (r"ca_T2V\.multihead_attn\.", "text_attends_visual.attention."),
+        (r"hsa\.self_attn\.", "temporal.attention."),
+        (r"hsa\.linear\.", "temporal.linear."),
+        (r"norm_pre_HSA\.", "temporal.norm."),
+        (r"spatial_pos_embed$", "temporal.position"),
+    )
 )
 PATCHES = (8, 4, 2)  # of a network that was trained without temporal attention
 LEFT = {  # what our network does not take from the file

@@ -25,7 +25,7 @@ def opened_image(path: Path) -> Image.Image:
     """
     try:
         return Image.open(path)
-    except (OSError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise InputError(f"{path}: not a readable image, replace or remove it") from None
 
 
