@@ -24,15 +24,21 @@ class Parser(argparse.ArgumentParser):
         self.exit(MISTAKE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def run(prog: str, command: Callable[[], Any], interrupted: str = "nothing was written") -> int:
+def run(
+    prog: str, command: Callable[[], int | None], interrupted: str = "nothing was written"
+) -> int:
     """Runs a command; its exit status.
 
     What a user did wrong becomes one line on stderr and status 2, Ctrl-C status 130. A reader of
     the output that went away (``| head``) is no error.
+
+    Args:
+        command: returns nothing, or a status of its own (of findings that are no mistake).
     """
     tolerate_any_text()
+    status = None
     try:
-        command()
+        status = command()
         sys.stdout.flush()
     except InputError as error:
         say(prog, f"error: {error}")
@@ -45,7 +51,7 @@ def run(prog: str, command: Callable[[], Any], interrupted: str = "nothing was w
     except OSError as error:  # a full disk, a network drive that went away
         say(prog, f"error: {error.filename or 'output'}: {error.strerror or error}")
         return MISTAKE
-    return OK
+    return status or OK
 
 
 def say(prog: str, message: object) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tgl_e2e import cli
 from tgl_e2e.data.base import Span, VideoRecord, VisibleMoments
 from tgl_e2e.data.check.findings import Findings
 from tgl_e2e.data.check.listing import Listed, read_listing
@@ -20,7 +21,7 @@ from tgl_e2e.data.mevis import find_expressions
 from tgl_e2e.data.moments_json import merge, read_moments, write_moments
 from tgl_e2e.data.moments_table import DELIMITERS, TableError, format_table, read_table
 from tgl_e2e.data.ytvos import expressions_path
-from tgl_e2e.errors import InputError, OneLineParser
+from tgl_e2e.errors import InputError
 from tgl_e2e.files import write_text
 
 PROGRAM = "python -m tgl_e2e.data.moments"
@@ -33,31 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     input."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    try:
-        match options.command:
-            case "to-json":
-                return _to_json(options)
-            case "to-csv":
-                moments = read_moments(options.file)
-                write_text(options.output, format_table(moments, DELIMITERS[options.delimiter]))
-            case "merge":
-                return _merge(options)
-            case "validate":
-                return _validate(options)
-            case "from-masks":
-                return _from_masks(options)
-    except TableError as error:
-        _say(error.faults)
-        print(f"{PROGRAM}: nothing was written", file=sys.stderr)
-        return 2
-    except InputError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return cli.run(PROGRAM, lambda: COMMANDS[options.command](options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
+    parser = cli.Parser(
         prog=PROGRAM,
         description="Moments as a table for people and as moments.json. The table is a CSV file "
         "with the columns video, expression, object, start, end: one interval of frame positions "
@@ -131,10 +112,20 @@ def _to_json(options: argparse.Namespace) -> int:
     if (options.root is None) != (options.split is None):
         raise InputError("--root and --split go together; give both or none")
     listing = None if options.root is None else find_listing(options.root, options.split)
-    moments, notes = read_table(options.file, listing)
+    try:
+        moments, notes = read_table(options.file, listing)
+    except TableError as error:
+        _say(error.faults)
+        print(f"{PROGRAM}: nothing was written", file=sys.stderr)
+        return cli.MISTAKE
     write_moments(options.output, moments)
     _say(notes)
     return 0
+
+
+def _to_csv(options: argparse.Namespace) -> None:
+    moments = read_moments(options.file)
+    write_text(options.output, format_table(moments, DELIMITERS[options.delimiter]))
 
 
 def _merge(options: argparse.Namespace) -> int:
@@ -195,6 +186,14 @@ def _say(lines: Sequence[str]) -> None:
     if len(lines) > SHOWN:
         print(f"{PROGRAM}: ... and {len(lines) - SHOWN} more", file=sys.stderr)
 
+
+COMMANDS = {
+    "to-json": _to_json,
+    "to-csv": _to_csv,
+    "merge": _merge,
+    "validate": _validate,
+    "from-masks": _from_masks,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

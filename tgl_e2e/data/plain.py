@@ -11,7 +11,6 @@ training's: what a network scores here it has not learned by heart.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
@@ -21,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from tgl_e2e import cli
 from tgl_e2e.data.split_writer import Told, new_split
 from tgl_e2e.data.synthetic.record import through_h264
-from tgl_e2e.errors import InputError, OneLineParser
+from tgl_e2e.errors import InputError
 
 # Pillow's own, those of style sheets.
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
@@ -220,11 +220,7 @@ def _background(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = OneLineParser(
-        prog="python -m tgl_e2e.data.plain",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.Parser(prog="python -m tgl_e2e.data.plain", description=__doc__)
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     add("--split", default="valid_u", help="name of the split (default: valid_u)")
@@ -234,15 +230,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.videos < 1 or options.seed < 0:
         parser.error("--videos must be at least 1 and --seed at least 0")
-    try:
+
+    def write() -> None:
         count = write_plain(
             options.output, options.split, options.videos, options.seed, options.pictures
         )
-    except InputError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.output / options.split}: {options.videos} videos, {count} expressions")
-    return 0
+        print(f"{options.output / options.split}: {options.videos} videos, {count} expressions")
+
+    return cli.run(parser.prog, write)
 
 
 if __name__ == "__main__":

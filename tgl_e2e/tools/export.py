@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tgl_e2e import cli
 from tgl_e2e.errors import InputError
 from tgl_e2e.training.config import EARLIER_STAGES
 
@@ -108,11 +109,7 @@ def dump(record: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tgl_e2e.tools.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.Parser(prog="python -m tgl_e2e.tools.export", description=__doc__)
     parser.add_argument("run", type=Path, help="--output of train.py")
     parser.add_argument(
         "output", type=Path, help="folder to write to; files of these names in it are replaced"
@@ -127,35 +124,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--bases", action="store_true", help="write the frozen bases too, in files of their own"
     )
     options = parser.parse_args(arguments)
-    try:
-        record = describe_run(options.run)
-        import torch
+    return cli.run("export", lambda: export(options))
 
-        from tgl_e2e.evaluation.provenance import fingerprint
-        from tgl_e2e.model.tgl import TGL
 
-        network = TGL.from_pretrained(options.run)
-        if options.average:
-            average(network, TGL.from_pretrained(options.average))
-            record[list(record)[-1]]["averaged_with"] = {
-                "checkpoint": options.average,
-                "sha256": fingerprint(options.average),
-            }
-        network.save_pretrained(
-            options.output,
-            include_frozen=True if options.bases else None,
-            dtype=None if options.float32 else torch.float16,
-        )
-        (options.output / "training.json").write_text(dump(record))
-    except (InputError, OSError) as error:
-        print(f"export: error: {error}", file=sys.stderr)
-        return 2
+def export(options: argparse.Namespace) -> None:
+    """Writes the checkpoint and its record."""
+    import torch
+
+    from tgl_e2e.evaluation.provenance import fingerprint
+    from tgl_e2e.files import write_text
+    from tgl_e2e.model.tgl import TGL
+
+    record = describe_run(options.run)
+    network = TGL.from_pretrained(options.run)
+    if options.average:
+        average(network, TGL.from_pretrained(options.average))
+        record[list(record)[-1]]["averaged_with"] = {
+            "checkpoint": options.average,
+            "sha256": fingerprint(options.average),
+        }
+    network.save_pretrained(
+        options.output,
+        include_frozen=True if options.bases else None,
+        dtype=None if options.float32 else torch.float16,
+    )
+    write_text(options.output / "training.json", dump(record))
     size = (options.output / "model.safetensors").stat().st_size
     print(
         f"{options.output}: {size / 2**20:.1f} MB, {len(record)} stages, "
         f"{sum(stage['hours'] for stage in record.values()):.1f} hours of steps"
     )
-    return 0
 
 
 if __name__ == "__main__":

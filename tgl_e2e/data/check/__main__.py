@@ -7,17 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tgl_e2e import cli
 from tgl_e2e.data.check import mevis, palette, refcoco
 from tgl_e2e.data.check.findings import Findings
 from tgl_e2e.data.datasets import DATASETS
-from tgl_e2e.errors import InputError, OneLineParser
+from tgl_e2e.errors import InputError
 
 PROGRAM = "python -m tgl_e2e.data.check"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status: 0 clean, 1 problems, 2 it cannot run."""
-    parser = OneLineParser(
+    parser = cli.Parser(
         prog=PROGRAM,
         description="Looks over the folder of a data set and reports what is wrong with it: a line "
         "per kind of problem, with how often it occurs, the first places, and the remedy. Nothing "
@@ -32,24 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    kind, root, status = options.dataset, options.root, 0
-    try:
-        splits = find_splits(kind, root)
-        for split in [options.split] if options.split else splits:
-            try:
-                findings = check(kind, root, split)
-            except InputError as error:  # the other splits may do
-                print(f"{PROGRAM}: {split}: {error}", file=sys.stderr)
-                status = 2
-                continue
-            print("\n".join(f"{split}: {line}" for line in findings.lines()))
-            status = max(status, min(findings.problems, 1))
-    except InputError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+    return cli.run(PROGRAM, lambda: _check(options.dataset, options.root, options.split))
+
+
+def _check(kind: str, root: Path, asked: str | None) -> int:
+    """Prints what is found; the exit status."""
+    status, splits = cli.OK, find_splits(kind, root)
+    for split in [asked] if asked else splits:
+        try:
+            findings = check(kind, root, split)
+        except InputError as error:  # the other splits may do
+            cli.say(PROGRAM, f"{split}: {error}")
+            status = cli.MISTAKE
+            continue
+        print("\n".join(f"{split}: {line}" for line in findings.lines()))
+        status = max(status, min(findings.problems, 1))
     return status
 
 

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tgl_e2e.errors import InputError, OneLineParser
+from tgl_e2e import cli
 
 from .record import LARGEST, SMALLEST, Recording
 from .scene import LEVELS, SPLITS
 from .sprites import read_sprites
 from .write import SEEDS_APART, write_split
+
+PROG = "python -m tgl_e2e.data.synthetic"
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:
@@ -34,8 +36,8 @@ def _folders(text: str) -> list[Path]:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = OneLineParser(
-        prog="python -m tgl_e2e.data.synthetic",
+    parser = cli.Parser(
+        prog=PROG,
         description="Writes synthetic videos with expressions, exact masks and exact moments: "
         "<output>/<split>/ in the layout of MeViS, with moments.json and scenes.json.",
         epilog="valid_u has train's distribution and other scenes. In valid each first expression "
@@ -119,7 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recording = Recording(
         size, options.frames, options.every, options.crf, options.clutter, tuple(others)
     )
-    try:
+
+    def write() -> None:
+        sprites = read_sprites(roots, options.split) if roots else None
         report = write_split(
             options.output,
             options.split,
@@ -127,13 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.seed,
             options.level,
             recording,
-            read_sprites(roots, options.split) if roots else None,
+            sprites,
         )
-    except InputError as error:
-        print(f"python -m tgl_e2e.data.synthetic: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.output / options.split}\n{report.text()}")
-    return 0
+        print(f"{options.output / options.split}\n{report.text()}")
+
+    return cli.run(PROG, write)
 
 
 if __name__ == "__main__":
