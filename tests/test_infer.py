@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -101,6 +102,7 @@ def stand_in(monkeypatch):
         @staticmethod
         def from_pretrained(folder, device, dtype):
             assert isinstance(device, torch.device) and isinstance(dtype, torch.dtype)
+            return SimpleNamespace(tam=object())
 
     monkeypatch.setitem(vars(tgl_e2e), "TGL", Model)
     monkeypatch.setitem(vars(tgl_e2e), "VideoSegmenter", StandIn)
