@@ -2,13 +2,15 @@
 
 import pytest
 import torch
-from networks import build
+from networks import build, drawn_up_projections, trained_stage
 from test_lite import SMALL
 
 from tgl_e2e import TGL, TGLConfig
+from tgl_e2e.data.clips import Clip, collate
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.trained import is_trained
 from tgl_e2e.training.config import TrainConfig
+from tgl_e2e.training.losses import similarity_loss
 from tgl_e2e.training.module import TrainingModule, build_model
 
 NAMES = ["the cat", "an umbrella", "vehicle"]
@@ -36,7 +38,7 @@ def test_cells_are_the_mean_of_names_under_the_classifier(model, frames):
     prefix = model.encode_prefix(frames)
     third = model.vision.trunk_stage(prefix[1], 2)
     last = model.vision.trunk_stage(third, 3)
-    cells = model.cells(prefix[1])
+    cells = model.cells(prefix)
     net = model.vision.trunk.net
     for row, column in ((0, 0), (1, 0)):
         logits = net.get_classifier()(last[1, row, column])
@@ -77,6 +79,41 @@ def test_a_learned_part_that_is_untrained_adds_nothing(frames):
         clip = network.extract_adapted(prefix, tokens, torch.zeros(1, 3))
         found.append((clip.features.top, clip.relevance))
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("layer", "seen_in"), [("top", "features"), ("last", "relevance")])
+def test_what_is_learned_enters_the_network(model, frames, monkeypatch, layer, seen_in):
+    tokens = model.text.tokenize(NAMES[:1])
+    prefix = model.encode_prefix(frames)
+
+    def found():
+        with drawn_up_projections(model):
+            clip = model.extract_adapted(prefix, tokens, torch.zeros(1, 3))
+        return clip.features.top if seen_in == "features" else clip.relevance
+
+    before = found()
+    weight = getattr(model.prior.learned, layer).weight
+    kept = weight.clone()
+    weight.zero_()
+    assert (found() - before).abs().max() > 1e-5
+    weight.copy_(kept)
+
+
+def test_expressions_keep_the_map_in_use(model, frames):
+    """similarity_weight adds the loss of the map of the whole expression, and trains it."""
+    target = torch.zeros(3, 64, 64, dtype=torch.bool)
+    target[:, 8:40, 16:48] = True
+    seen = torch.tensor([True])
+    clips = [Clip("x", f[None], "the cat", torch.zeros(1).long(), seen, target[:1]) for f in frames]
+    losses = {}
+    for weight in (0.0, 0.5):
+        config = TrainConfig(num_frames=1, similarity_weight=weight)
+        with trained_stage(model, "image"):
+            losses[weight], output = TrainingModule(model, "image", config).eval()(collate(clips))
+    similar = similarity_loss(output.adapted.similarity.flatten(0, 1), target).mean()
+    assert torch.allclose(losses[0.5]["similar"], similar) and "similar" not in losses[0.0]
+    assert torch.allclose(losses[0.5]["loss"], losses[0.0]["loss"] + 0.5 * similar)
 
 
 def test_the_stage_nouns_trains_what_recognises_and_nothing_else(model):

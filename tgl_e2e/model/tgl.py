@@ -90,12 +90,14 @@ class TGL(nn.Module):
     # --- steps -----------------------------------------------------------------------------
 
     def encode_prefix(self, frames: Tensor) -> list[Tensor]:
-        """The trunk before the first adapter, shared by both paths and by all sentences.
+        """The trunk before the first adapter, shared by both paths and by all sentences. With a
+        semantic prior, which looks at F_SAM's last stages, these too: then both paths share them.
 
         Args:
             frames: (N, 3, H, W) uint8, or float in [0, 1].
         """
-        return self.vision.trunk_prefix(self.vision.preprocess(frames))
+        prefix = self.vision.trunk_prefix(self.vision.preprocess(frames))
+        return prefix if self.prior is None else self.vision.plain_stages(prefix)
 
     def extract_plain(self, prefix: list[Tensor]) -> FrameFeatures:
         """F_SAM of N frames: no language."""
@@ -118,7 +120,7 @@ class TGL(nn.Module):
         if len(visual) < times.numel():
             visual = visual.repeat(batch, 1, 1, 1)
         stages, done = [prefix[0]], 0
-        steering = None if self.prior is None else self._steer(prefix[1], tokens, times.numel())
+        steering = None if self.prior is None else self._steer(prefix, tokens, times.numel())
         for stage, (adapter, layer) in enumerate(
             zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1
         ):
@@ -144,20 +146,18 @@ class TGL(nn.Module):
             similarity=similarity,
         )
 
-    def cells(self, prefix: Tensor) -> Cells:
+    def cells(self, prefix: list[Tensor]) -> Cells:
         """What N frames show, in the space of the text encoder, by the semantic prior."""
-        with torch.no_grad():  # the trunk as in F_SAM
-            third = self.vision.trunk_stage(prefix, 2)
-            last = self.vision.trunk_stage(third, 3)
+        third, last = (stage.detach() for stage in self.vision.plain_stages(prefix)[2:])
         return self.prior.cells(self.vision.trunk, third, last)
 
-    def _steer(self, prefix: Tensor, tokens: TextTokens, count: int) -> Steering:
+    def _steer(self, prefix: list[Tensor], tokens: TextTokens, count: int) -> Steering:
         """The semantic prior of ``count`` = B * T frames; ``prefix`` may be of T frames that all B
         expressions share."""
         cells = self.cells(prefix)
         expressions = self.prior.expression(self.text, tokens)  # (B, D)
         return self.prior(
-            cells.repeat(count // len(prefix)),
+            cells.repeat(count // len(prefix[1])),
             expressions.repeat_interleave(count // len(expressions), dim=0),
         )
 
@@ -171,7 +171,7 @@ class TGL(nn.Module):
         Returns:
             (N, K, S/16, S/16) logits.
         """
-        cells = self.cells(self.encode_prefix(frames)[1])
+        cells = self.cells(self.encode_prefix(frames))
         return self.prior.learned.similarity(cells.learned, names[None])
 
     def segment(

@@ -20,6 +20,7 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.model.features import FrameFeatures, MaskPrediction
 from tgl_e2e.model.memory import Memories, gather_entries, nearest
 from tgl_e2e.model.memory_attention import MemoryTokens, attend_to_memory
+from tgl_e2e.model.neck import quick_neck
 from tgl_e2e.model.trunk import HieraTrunk, TimmTrunk, Trunk
 
 
@@ -122,26 +123,19 @@ class Vision(nn.Module):
             levels, _ = neck([rearrange(x, "n h w c -> n c h w") for x in stages])
             fine = (decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1]))
             return FrameFeatures(top=levels[2], fine=fine)
-        # Nothing is added to the fine levels on the way down: their two projections are one.
-        fine = (
-            _project_twice(stages[0], neck.convs[3].conv, decoder.conv_s0),
-            _project_twice(stages[1], neck.convs[2].conv, decoder.conv_s1),
-        )
-        third, fourth = (
-            neck.convs[3 - level](rearrange(stages[level], "n h w c -> n c h w"))
-            for level in (2, 3)
-        )
-        if 2 in neck.fpn_top_down_levels:
-            third = third + F.interpolate(
-                fourth.float(), scale_factor=2.0, mode=neck.fpn_interp_model
-            )
-            third = third / 2 if neck.fuse_type == "avg" else third
-        return FrameFeatures(top=third, fine=fine)
+        return quick_neck(neck, decoder, stages)
+
+    def plain_stages(self, prefix: list[Tensor]) -> list[Tensor]:
+        """The trunk's four stages without adapters; what ``prefix`` has of them is not computed
+        again."""
+        stages = list(prefix)
+        for stage in range(len(stages), 4):
+            stages.append(self.trunk_stage(stages[-1], stage))
+        return stages
 
     def plain_features(self, prefix: list[Tensor]) -> FrameFeatures:
         """F_SAM: the rest of the trunk without adapters."""
-        third = self.trunk_stage(prefix[1], 2)
-        return self.neck([*prefix, third, self.trunk_stage(third, 3)])
+        return self.neck(self.plain_stages(prefix))
 
     # --- memory ----------------------------------------------------------------------------
 
@@ -310,11 +304,3 @@ class Vision(nn.Module):
             present = (presence > 0).to(tokens.dtype)  # (N, 1), a hard choice as in SAM2
             pointers = present * pointers + (1 - present) * sam.no_obj_ptr
         return MaskPrediction(masks[:, 0].float(), presence[:, 0].float(), pointers)
-
-
-def _project_twice(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
-    """Two 1 x 1 convolutions as one: (N, H, W, C) -> (N, C', H, W)"""
-    with torch.autocast(x.device.type, enabled=False):
-        weight = second.weight.flatten(1) @ first.weight.flatten(1)
-        bias = second.weight.flatten(1) @ first.bias + second.bias
-    return rearrange(F.linear(x, weight, bias), "n h w c -> n c h w").contiguous()
