@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.model.tensors import check_tensors
 
 HUB_FILES = {
     "facebook/sam2.1-hiera-tiny": "sam2.1_hiera_tiny.pt",
@@ -36,24 +37,8 @@ def load_sam_weights(sam: nn.Module, base: str) -> None:
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise InputError(f"SAM2 weights {path}: no 'model' entry; use SAM2's official .pt format")
     state = state["model"]
-    expected = sam.state_dict()
-    for name, value in expected.items():
-        if name not in state:
-            raise InputError(
-                f"SAM2 weights {path}: tensor {name!r} is missing; they belong to "
-                "another architecture than vision.architecture"
-            )
-        if state[name].shape != value.shape:
-            raise InputError(
-                f"SAM2 weights {path}: tensor {name!r} is {tuple(state[name].shape)}, "
-                f"expected {tuple(value.shape)}; set vision.architecture to match"
-            )
-    unknown = sorted(set(state) - set(expected))
-    if unknown:
-        raise InputError(
-            f"SAM2 weights {path}: unexpected tensor {unknown[0]!r}; they belong to "
-            "another architecture than vision.architecture"
-        )
+    remedy = "set vision.architecture to the one that they belong to"
+    check_tensors(state, sam.state_dict(), f"SAM2 weights {path}", remedy)
     sam.load_state_dict(state)
 
 

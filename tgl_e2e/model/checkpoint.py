@@ -15,6 +15,7 @@ from torch import nn
 from tgl_e2e.config import CONFIG_NAME, TGLConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.files import replacing, write_text
+from tgl_e2e.model.tensors import check_tensors
 from tgl_e2e.model.trained import is_base
 
 WEIGHTS_NAME = "model.safetensors"
@@ -97,25 +98,9 @@ def load_checkpoint(
         )
     model = cls(config, pretrained=not includes_bases, tokenizer=folder)
     expected = model.state_dict()
-    for name, value in expected.items():
-        if name not in state:
-            if not includes_bases and is_base(name, config):
-                continue
-            raise InputError(
-                f"checkpoint {folder}: tensor {name!r} is missing from {WEIGHTS_NAME};"
-                " the file is damaged or belongs to another config.json"
-            )
-        if state[name].shape != value.shape:
-            raise InputError(
-                f"checkpoint {folder}: tensor {name!r} is {tuple(state[name].shape)}, config.json "
-                f"asks for {tuple(value.shape)}; use the config.json of these weights"
-            )
-    unknown = sorted(set(state) - set(expected))
-    if unknown:
-        raise InputError(
-            f"checkpoint {folder}: unexpected tensor {unknown[0]!r}; use the "
-            "config.json of these weights"
-        )
+    bases = () if includes_bases else {name for name in expected if is_base(name, config)}
+    remedy = "the file is damaged, or belongs to another config.json: use that of these weights"
+    check_tensors(state, expected, f"checkpoint {folder}: {WEIGHTS_NAME}", remedy, may_lack=bases)
     model.load_state_dict(state, strict=False)  # the missing ones are the bases, checked above
     model.compute_dtype = dtype
     return model.to(device=device).eval()

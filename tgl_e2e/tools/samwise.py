@@ -112,6 +112,7 @@ def configuration(state: dict[str, Any], architecture: str, image_size: int, rob
 def convert(options: argparse.Namespace) -> None:
     import torch
 
+    from tgl_e2e.model.tensors import check_tensors
     from tgl_e2e.model.tgl import TGL
 
     state, left = renamed(read_checkpoint(options.file))
@@ -121,20 +122,10 @@ def convert(options: argparse.Namespace) -> None:
     own = {
         name: value for name, value in model.state_dict().items() if not name.startswith("text.")
     }
-    missing = sorted(set(own) - set(state))
-    fresh = [name for name in missing if ".temporal." in name]
-    for name in sorted(set(missing) - set(fresh)):
-        raise InputError(
-            f"{options.file}: tensor {name!r} is missing; give the --architecture that it was "
-            "trained with"
-        )
-    for name in sorted(set(own) & set(state)):
-        if own[name].shape != state[name].shape:
-            raise InputError(
-                f"{options.file}: tensor {name!r} is {tuple(state[name].shape)}, expected "
-                f"{tuple(own[name].shape)}; give the --architecture that it was trained with"
-            )
     used = {name: value for name, value in state.items() if name in own}
+    fresh = {name for name in own if ".temporal." in name} - set(used)
+    remedy = "give the --architecture that it was trained with"
+    check_tensors(used, own, str(options.file), remedy, may_lack=fresh)
     model.load_state_dict(used, strict=False)
     if fresh:
         with torch.no_grad():  # adds nothing until it is trained
