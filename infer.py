@@ -12,6 +12,7 @@ from pathlib import Path
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "tgl-lite"
 
+NO_TAM = "this network has no TAM: every frame counts (--moments all)"
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".mpg", ".mpeg", ".ts")
 
 DESCRIPTION = """\
@@ -109,6 +110,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    from tgl_e2e.cli import say
     from tgl_e2e.errors import InputError
     from tgl_e2e.inference.output_folder import OutputFolder, write_outputs
     from tgl_e2e.moments import parse_moments
@@ -128,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
         if moments is None:
             moments = parse_moments("auto" if model.tam is not None else "all")
             if model.tam is None:
-                print("infer.py: this network has no TAM: every frame counts (--moments all)")
+                say("infer.py", NO_TAM)
         segmenter = VideoSegmenter(
             model,
             threshold=args.threshold,

@@ -25,6 +25,7 @@ from tgl_e2e.evaluation.modes import (
     check_texts,
     default_moments,
     default_split,
+    do_without_tam,
     moments_source,
 )
 from tgl_e2e.evaluation.processes import Processes, process_index, share_out, work_of
@@ -176,8 +177,8 @@ class Evaluation:
         self.model = TGL.from_pretrained(
             args.checkpoint, device=device, dtype=getattr(torch, args.dtype)
         )
-        if self.model.tam is None:  # nothing to score, and every frame counts
-            args.moments, args.tam_stride = args.moments if args.moments_given else "all", 0
+        if self.model.tam is None:
+            do_without_tam(args)
         del args.moments_given
         self.moments_of = moments_source(args.moments)
         check_moments(args.moments, self.videos)

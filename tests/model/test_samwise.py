@@ -9,11 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import RobertaConfig, RobertaModel
 
+from infer import main as infer
 from tgl_e2e import TGL, VideoSegmenter
 from tgl_e2e.data.clips import Clip, collate
+from tgl_e2e.data.synthetic.record import Recording
+from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.errors import InputError
+from tgl_e2e.evaluate import main as evaluate
 from tgl_e2e.inference.fit import Fit
 from tgl_e2e.model.build import DEFAULT_TOKENIZER
 from tgl_e2e.model.samwise import SamwiseAdapter, SamwisePrompt, time_in_window
@@ -80,7 +85,6 @@ def test_the_prompt_is_of_cls_alone():
 @pytest.mark.parametrize("size", [(97, 161), (161, 97), (64, 64), (1, 300)])
 def test_frames_are_padded_and_masks_cut_out_again(size):
     """As torchvision resizes a PIL image and SAM postprocesses masks."""
-    from PIL import Image
     from torchvision.transforms.functional import pil_to_tensor, resize
 
     fit = Fit(64, (124, 116, 104))
@@ -268,3 +272,33 @@ def test_a_training_begins_from_it(tmp_path):
     assert any(name.startswith("tam.") for name in moved)
     assert "adapters.0.visual_up.0.weight" in moved and "prompt.layers.2.weight" in moved
     assert not any("running" in name or "image_encoder" in name for name in moved)
+
+
+@needs_reference
+def test_every_frame_counts_unless_moments_are_given(tmp_path, capsys, caplog):
+    """infer.py and evaluate, with a network that has no TAM."""
+    reference = json.loads((SHARED / "reference.json").read_text())
+    write(tmp_path, reference, published(reference))
+    assert convert(tmp_path) == 0
+    recording = Recording((48, 48), 24)
+    write_split(tmp_path, "valid_u", videos=1, seed=5, level="easy", recording=recording)
+    where = ["--checkpoint", str(tmp_path / "out"), "--root", str(tmp_path), "--no-masks"]
+    command = [*where, "--dataset", "mevis", "--device", "cpu", "--output", str(tmp_path / "run")]
+    assert evaluate(command) == 0
+    assert "no TAM: every frame counts" in caplog.text
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["config"]["arguments"]["moments"] == "all"
+    assert metrics["overall"]["top1"] is None
+    assert evaluate([*command[:-1], str(tmp_path / "auto"), "--moments", "auto"]) == 2
+    assert "none: use 'all' or give intervals" in capsys.readouterr().err
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(frames / f"{number}.png")
+    results = tmp_path / "results"
+    command = [str(frames), "the dog", "--checkpoint", str(tmp_path / "out")]
+    assert infer([*command, "--output", str(results)]) == 0
+    assert "no TAM: every frame counts" in capsys.readouterr().err
+    found = json.loads((results / "result.json").read_text())
+    assert found["num_frames"] == 3

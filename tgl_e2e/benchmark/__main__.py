@@ -21,17 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tgl_e2e import cli
 from tgl_e2e.benchmark import BACKBONES
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tgl_e2e.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.Parser(prog="python -m tgl_e2e.benchmark", description=__doc__)
     add = parser.add_argument
     add("--backbone", default="hiera-t", choices=tuple(BACKBONES), help="default: hiera-t")
     add("--moments", default="auto", choices=("auto", "given"), help="default: auto")

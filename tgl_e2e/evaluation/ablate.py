@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tgl_e2e import cli
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.tables import evaluate_modes
 
@@ -69,9 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     from tgl_e2e.data.datasets import DATASETS
 
-    parser = argparse.ArgumentParser(
-        prog="ablate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(prog="ablate", description=__doc__)
     add = parser.add_argument
     add("--config", required=True, metavar="NAME", help="preset of train.py")
     add("--stage", default="video", help="stage of train.py (default: %(default)s)")

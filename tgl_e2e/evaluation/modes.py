@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ from tgl_e2e.moments import MomentsSpec, moments_in_order, parse_moments
 if TYPE_CHECKING:
     from tgl_e2e.data.files import MomentsFile
 
+LOGGER = logging.getLogger(__name__)
+
 
 def default_moments(dataset: str) -> str:
     """`all` for sets of single images, which show what their sentence says; else `auto`."""
@@ -27,6 +31,15 @@ def default_split(dataset: str) -> str:
     if dataset in IMAGE_SETS:
         return "val"
     return "valid" if dataset in ("ref-youtube-vos", "ref-davis") else "valid_u"
+
+
+def do_without_tam(args: argparse.Namespace) -> None:
+    """Arguments for a network that has none: nothing to score, and every frame counts unless
+    moments were asked for."""
+    args.tam_stride = 0
+    if not args.moments_given:
+        args.moments = "all"
+        LOGGER.warning("this network has no TAM: every frame counts (--moments all)")
 
 
 def moments_source(text: str) -> Callable[[VideoRecord], MomentsSpec]:

@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     from tgl_e2e.data.datasets import DATASETS
 
-    parser = argparse.ArgumentParser(
-        prog="tables", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(prog="tables", description=__doc__)
     actions = parser.add_subparsers(required=True, metavar="{run,show}")
     run = actions.add_parser("run", help="evaluate a checkpoint in the ways that tables compare")
     run.set_defaults(action=run_modes)

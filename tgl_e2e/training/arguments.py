@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tgl_e2e import cli
 from tgl_e2e.config import CONFIG_NAME, TGLConfig, from_dict, preset_names, read_preset
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.trained import SINGLE_FRAMES, STAGES
@@ -33,11 +34,10 @@ def parse_arguments(description: str, given: list[str] | None = None) -> argpars
         "values of the network:",
         *describe(TGLConfig, "model."),
     ]
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description=description,
         epilog="\n".join(values),
         allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="accelerate launch train.py --config NAME [options] [KEY=VALUE or --KEY VALUE ...]",
     )
     parser.add_argument("--config", required=True, help=f"preset: {', '.join(preset_names())}")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tgl_e2e import cli
 from tgl_e2e.errors import InputError
 
 
@@ -36,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(prog="figures", description=__doc__)
     actions = parser.add_subparsers(required=True, metavar="{moments,features,compare,sheet}")
     for action, text in (
         (moments, "the paper's Figure 6: true moments against predicted relevance"),
