@@ -201,18 +201,16 @@ def test_memory_begins_where_the_network_is_most_certain(video, monkeypatch, nea
 
 def test_where_the_most_certain_frame_shows_nothing_another_begins(video, monkeypatch):
     model = build(**{"memory.anchor": 1.0, "memory.present_only": True})
+    video = video[::-1].copy()  # as it is, the most certain frame lies in the last block
     threshold = threshold_between(model, video, TEXTS)
     scores = VideoSegmenter(model).segment(video, TEXTS[:1])[0].relevance
     relevant = np.flatnonzero(scores >= threshold)
-    peak = relevant[scores[relevant].argmax()]
-    first, last = next((a, b) for a, b in ((0, 32), (32, 54), (54, 75)) if a <= peak < b)
-    assert ((relevant < first) | (relevant >= last)).any(), "the video asks the question"
+    assert scores[relevant].argmax() < (relevant < 32).sum(), "the video asks the question"
 
     def segment(features, numbers, memories, prompts):
         found = plain(features, numbers, memories, prompts)
         if prompts is not None:
-            blind = (numbers >= first) & (numbers < last)  # the peak's block
-            found.presence[:] = torch.where(blind, -9.0, 9.0)
+            found.presence[:] = torch.where(numbers < 32, -9.0, 9.0)  # in later blocks alone
         return found
 
     plain = model.segment
