@@ -44,16 +44,16 @@ def test_without_gradients_as_with_them(name):
     def of_both() -> float:
         with torch.no_grad():
             found = trunk(images)
-        pairs = zip(trunk(images), found, strict=True)
+        pairs = zip([x.detach() for x in trunk(images)], found, strict=True)
         return max(difference(one, other) / float(one.abs().max()) for one, other in pairs)
 
-    assert of_both() < 1e-4
+    assert of_both() < 1e-3
     with torch.no_grad():  # what was folded is not used when weights have changed
         for parameter in trunk.net.parameters():
             parameter.mul_(1.1)
-    assert of_both() < 1e-4
+    assert of_both() < 1e-3
     trunk.net.load_state_dict(timm.create_model(name).state_dict(), strict=False)
-    assert of_both() < 1e-4
+    assert of_both() < 1e-3
 
 
 def test_a_frozen_trunk_needs_no_gradients_until_an_adapter_asks_for_them():
