@@ -26,14 +26,13 @@ from tgl_e2e.errors import InputError
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     args = parse_arguments(arguments)
-    try:
+
+    def command() -> None:
         check_output(args.output)
         args.action(args)
-    except InputError as error:
-        print(f"figures: error: {error}", file=sys.stderr)
-        return 2
-    print(args.output)
-    return 0
+        print(args.output)
+
+    return cli.run("figures", command)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,29 +46,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     ):
         one = actions.add_parser(action.__name__, help=text)
         one.set_defaults(action=action)
-        several = action in (moments, compare)
-        one.add_argument(
-            "evaluations",
-            nargs="+" if several else 1,
-            type=Path,
-            metavar="DIR",
-            help="output folder of tgl_e2e.evaluate",
-        )
-        one.add_argument("--labels", nargs="+", metavar="TEXT", help="what to call them")
-        one.add_argument("--output", required=True, type=Path, metavar="FILE")
+        add, several = one.add_argument, "+" if action in (moments, compare) else 1
+        folder = "output folder of tgl_e2e.evaluate"
+        add("evaluations", nargs=several, type=Path, metavar="DIR", help=folder)
+        add("--labels", nargs="+", metavar="TEXT", help="what to call them")
+        add("--output", required=True, type=Path, metavar="FILE")
         if action is sheet:
-            one.add_argument("--worst", type=int, default=6, metavar="N")
-            one.add_argument("--best", type=int, default=6, metavar="N")
+            add("--worst", type=int, default=6, metavar="N")
+            add("--best", type=int, default=6, metavar="N")
         else:
-            one.add_argument(
-                "--sample",
-                required=True,
-                nargs="+" if action is moments else 1,
-                metavar="VIDEO/EXP",
-                help="as in per_expression.csv",
-            )
+            several, text = "+" if action is moments else 1, "as in per_expression.csv"
+            add("--sample", required=True, nargs=several, metavar="VIDEO/EXP", help=text)
         if action is features:
-            one.add_argument("--device", default="cpu")
+            add("--device", default="cpu")
     return parser.parse_args(arguments)
 
 
