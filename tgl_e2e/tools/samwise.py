@@ -149,15 +149,12 @@ def convert(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = cli.Parser(prog=PROG, description=__doc__)
-    parser.add_argument("file", type=Path, help="a published .pth")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument(
-        "--roberta",
-        default="FacebookAI/roberta-base",
-        help="hub id or folder of RoBERTa (default: %(default)s)",
-    )
-    parser.add_argument("--architecture", default="sam2_hiera_b+", help="default: %(default)s")
-    parser.add_argument("--image-size", type=int, default=1024, help="default: %(default)s")
+    add, text = parser.add_argument, "hub id or folder of RoBERTa (default: %(default)s)"
+    add("file", type=Path, help="a published .pth")
+    add("--output", type=Path, required=True, help="folder of the checkpoint")
+    add("--roberta", default="FacebookAI/roberta-base", help=text)
+    add("--architecture", default="sam2_hiera_b+", help="default: %(default)s")
+    add("--image-size", type=int, default=1024, help="default: %(default)s")
     options = parser.parse_args(arguments)
     return cli.run("samwise", lambda: convert(options))
 

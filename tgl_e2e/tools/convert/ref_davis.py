@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from tgl_e2e.data.files import check_name
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import replacing
+from tgl_e2e.files import replacing, write_text
 
 # In the order of an object's four expressions: first frame and whole video, of two annotators.
 TEXTS = (
@@ -79,16 +78,11 @@ def convert_ref_davis(davis: Path, texts: Path, output: Path, link: bool = False
     for split, listed in SPLITS.items():
         names = (davis / "ImageSets" / "2017" / listed).read_text().split()
         output.mkdir(parents=True, exist_ok=True)
-        partial = output / f".{uuid.uuid4().hex[:12]}.partial"
-        try:
-            meta = dict(_videos(names, davis, descriptions, partial, split, link))
-            os.replace(partial, output / split)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with replacing(output / split) as folder:
+            meta = dict(_videos(names, davis, descriptions, folder, split, link))
         target = output / "meta_expressions" / split / "meta_expressions.json"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as waiting:
-            waiting.write_text(json.dumps({"videos": meta}, indent=1))
+        write_text(target, json.dumps({"videos": meta}, indent=1))
         counts[split] = sum(len(video["expressions"]) for video in meta.values())
     return counts
 
