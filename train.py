@@ -93,15 +93,8 @@ def loop(stage, stop: StopSignal) -> bool:
     names: list[list[str]] = []  # of the samples of this step, for an error
     module.train()
     begin, waited, asked = time.perf_counter(), 0.0, time.perf_counter()
-    bar = tqdm(
-        total=stage.last,
-        initial=stage.done,
-        disable=not accelerator.is_local_main_process,
-        mininterval=2,
-        desc=stage.leg.stage,
-        unit="step",
-    )
-    with bar:
+    hidden, steps = not accelerator.is_local_main_process, {"unit": "step", "desc": stage.leg.stage}
+    with tqdm(total=stage.last, initial=stage.done, disable=hidden, mininterval=2, **steps) as bar:
         stopping = False
         if stage.unchecked:
             before = stage.best

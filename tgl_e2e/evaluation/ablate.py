@@ -22,22 +22,12 @@ from pathlib import Path
 from tgl_e2e import cli
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluate import parse_arguments as parse_evaluation
+from tgl_e2e.evaluation.paper import SWITCH_OFF
 from tgl_e2e.evaluation.tables import add_modes, evaluate_modes
 from tgl_e2e.files import write_text
 
 TRAIN = Path(__file__).parent.parent.parent / "train.py"
 
-# What train.py is told to leave a part of the method out.
-SWITCH_OFF = {
-    "sampling": "moment_sampling=false",
-    "spacing": "even_spacing=false",
-    "mdp": "model.memory.dual_path=false",
-    "oss": "selective=false",
-    "mfe": "model.memory.mfe=false",
-    "bank": "model.memory.bank=all",
-    "tam": "tam_weight=0",
-    "temporal": "model.adapter.temporal=false",
-}
 # Name of a run -> what it goes without.
 RUNS = {
     "full": (),

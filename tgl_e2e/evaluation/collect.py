@@ -7,11 +7,14 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.paper import FULL, Table
+from tgl_e2e.evaluation.paper import FULL, SWITCH_OFF, Table
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,15 @@ def read_run(path: Path) -> Run:
 
 def switches_of(model: dict[str, Any], training: dict[str, Any]) -> frozenset[str]:
     """What a network and its training have of `paper.FULL`; not said means the full method."""
-    off = {
-        "sampling": not training.get("moment_sampling", True),
-        # Trainings from before there was a choice drew frames one by one.
-        "spacing": not training.get("even_spacing", not training),
-        "oss": not training.get("selective", True),
-        "tam": training.get("tam_weight", 1.0) == 0,
-        "mdp": not model["memory"]["dual_path"],
-        "mfe": not model["memory"]["mfe"],
-        "bank": model["memory"]["bank"] == "all",
-        "temporal": not model["adapter"]["temporal"],
-    }
-    return FULL - {name for name, is_off in off.items() if is_off}
+    # Trainings from before there was a choice drew frames one by one.
+    values = {"even_spacing": not training, **training, "model": model}
+    off = set()
+    for name, switch in SWITCH_OFF.items():
+        key, value = switch.split("=")
+        found = reduce(lambda part, one: part.get(one, {}), key.split("."), values)
+        if found == yaml.safe_load(value):
+            off.add(name)
+    return FULL - off
 
 
 def tell(table: Table, runs: Sequence[Run], markdown: bool = False) -> str:

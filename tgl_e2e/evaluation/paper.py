@@ -10,8 +10,18 @@ from pathlib import Path
 
 import yaml
 
-# What can be switched off in training or in the network; the full method has all of them.
-FULL = frozenset(("sampling", "spacing", "mdp", "oss", "mfe", "bank", "tam", "temporal"))
+# What train.py is told to leave a part of the method out, which tables read back from its values.
+SWITCH_OFF = {
+    "sampling": "moment_sampling=false",
+    "spacing": "even_spacing=false",
+    "mdp": "model.memory.dual_path=false",
+    "oss": "selective=false",
+    "mfe": "model.memory.mfe=false",
+    "bank": "model.memory.bank=all",
+    "tam": "tam_weight=0",
+    "temporal": "model.adapter.temporal=false",
+}
+FULL = frozenset(SWITCH_OFF)
 TOP_K = (1, 2, 4, 8, 16, 32)
 _OWN = re.compile(r"(auto|all|(oracle\+?)?(top-k:\d+)?)")  # --moments without a file
 

@@ -129,6 +129,14 @@ class TrainingModule(nn.Module):
                 "this network has no such part: set model.vision.prior=true, "
                 "model.vision.prior_dim=256"
             )
+        self.weights = LossWeights(
+            config.dice_weight,
+            config.focal_weight,
+            config.tam_weight,
+            config.presence_weight,
+            config.dice_per_frame,
+            config.focal_alpha,
+        )
         self._names: dict[str, Tensor] = {}  # of names that were embedded
         model.set_stage(stage)
         model.vision.checkpointing = config.checkpointing
@@ -157,10 +165,13 @@ class TrainingModule(nn.Module):
         Args:
             state: all weights of this module, where it holds only shards of them itself.
         """
-        own = None if state is None else _part(state, "model.")
-        save_checkpoint(self.model, folder, None, None, own)
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, value in (state or {}).items():
+            part, _, name = name.partition(".")
+            parts[part][name] = value
+        save_checkpoint(self.model, folder, None, None, parts.get("model"))
         if self.head is not None:
-            head = self.head.state_dict() if state is None else _part(state, "head.")
+            head = parts.get("head") or self.head.state_dict()
             head = {name: value.cpu().contiguous() for name, value in head.items()}
             with replacing(folder / HEAD_NAME) as partial:
                 save_file(head, str(partial))
@@ -188,22 +199,10 @@ class TrainingModule(nn.Module):
         if self.stage == "align":
             return self._align(batch)
         teach = self.training and self.config.remember_target > 0
-        output = self.model(
-            batch.frames,
-            batch.texts,
-            batch.relevant,
-            batch.positions,
-            batch.target if teach else None,
-            batch.remember if teach else None,
-        )
-        losses = tgl_loss(
-            output.masks,
-            output.presence,
-            output.relevance,
-            batch.target,
-            batch.relevant,
-            weights=self._weights(),
-        )
+        taught = (batch.target, batch.remember) if teach else (None, None)
+        output = self.model(batch.frames, batch.texts, batch.relevant, batch.positions, *taught)
+        predicted = output.masks, output.presence, output.relevance
+        losses = tgl_loss(*predicted, batch.target, batch.relevant, weights=self.weights)
         return self._with_others(losses, output.adapted, batch), output
 
     def _align(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput]:
@@ -214,15 +213,8 @@ class TrainingModule(nn.Module):
         masks = prediction.masks.new_full((*language.shape, *prediction.masks.shape[1:]), -1.0)
         presence = prediction.presence.new_full(language.shape, -1.0)
         masks[language], presence[language] = prediction.masks, prediction.presence
-        losses = tgl_loss(
-            masks,
-            presence,
-            adapted.relevance,
-            batch.target,
-            batch.relevant,
-            language,
-            weights=self._weights(),
-        )
+        predicted = masks, presence, adapted.relevance
+        losses = tgl_loss(*predicted, batch.target, batch.relevant, language, weights=self.weights)
         output = TGLOutput(masks, presence, adapted.relevance, adapted)
         return self._with_others(losses, adapted, batch), output
 
@@ -246,17 +238,6 @@ class TrainingModule(nn.Module):
             self._names.update(zip(new, vectors, strict=True))
         return torch.stack([self._names[name] for name in names])
 
-    def _weights(self) -> LossWeights:
-        config = self.config
-        return LossWeights(
-            config.dice_weight,
-            config.focal_weight,
-            config.tam_weight,
-            config.presence_weight,
-            config.dice_per_frame,
-            config.focal_alpha,
-        )
-
     def _with_others(
         self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch
     ) -> dict[str, Tensor]:
@@ -277,9 +258,3 @@ class TrainingModule(nn.Module):
         if self.stage in ("dense", "image"):
             logits.pop("motion")  # one frame shows no motion
         return dense_loss(logits, {name: labels[name] for name in logits})
-
-
-def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-    }

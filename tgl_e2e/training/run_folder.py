@@ -171,11 +171,6 @@ class RunFolder:
 
     # --- resumable state -------------------------------------------------------------------
 
-    @property
-    def progress(self) -> dict[str, Any] | None:
-        """What :meth:`save_state` was given last; None before the first time."""
-        return progress_in(self.path)
-
     def save_state(self, progress: dict[str, Any]) -> None:
         """Weights, optimizer, scaler and random generators of every process, and ``progress``."""
         fresh, main = self.path / "state.partial", self.accelerator.is_main_process
@@ -194,15 +189,12 @@ class RunFolder:
                 _move(fresh, self.path / "state")
             self.accelerator.wait_for_everyone()
 
-    def load_state(self) -> dict[str, Any]:
-        """Restores what :meth:`save_state` saved and returns its ``progress``."""
-        progress = self.progress
-        if progress is None:
-            raise InputError(
-                f"{self.path}: no state to resume from; start it without --resume in "
-                "an empty folder"
-            )
-        self.accelerator.load_state(str(self.path / "state"))
+    def load_state(self) -> dict[str, Any] | None:
+        """Restores what :meth:`save_state` saved last; its ``progress``, None where there is none
+        of this run yet."""
+        progress = progress_in(self.path)
+        if progress is not None:
+            self.accelerator.load_state(str(self.path / "state"))
         return progress
 
     def _write_trained(self, models: list[nn.Module], weights: list, folder: str) -> None:

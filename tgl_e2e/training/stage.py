@@ -50,10 +50,9 @@ class Stage:
             self.folder.check_same(self.resolved, FREE)
         self._set_up()
         self.folder.open(resume=arguments.resume)
-        self.done, self.best = 0, -math.inf
-        if arguments.resume and self.folder.progress is not None:  # else killed before the first
-            progress = self.folder.load_state()
-            self.done, self.best = progress["step"], progress["best"]
+        progress = self.folder.load_state() if arguments.resume else None
+        progress = progress or {"step": 0, "best": -math.inf}  # may be killed before the first
+        self.done, self.best = progress["step"], progress["best"]
         self.saved = self.done
         self.last = min(self.steps, arguments.max_steps or self.steps)
         # A validation may have been due there in the middle of which the run was stopped.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.figures.grid import GridRow, compose, panel
 from tgl_e2e.evaluation.figures.samples import EvaluationFolder, Sample, telling_frames
 
@@ -42,8 +43,16 @@ def draw_comparison(
 
 
 def draw_sheet(evaluation: EvaluationFolder, worst: int, best: int, count: int = 5) -> np.ndarray:
-    """The worst and the best samples of an evaluation, one row each; (H, W, 3) uint8."""
+    """The worst and the best samples of an evaluation, one row each; (H, W, 3) uint8.
+
+    Raises:
+        InputError: no sample is asked for, or none has a score.
+    """
     ranked, parts = evaluation.ranked(), []
+    if min(worst, best) < 0 or worst + best == 0:
+        raise InputError("--worst and --best: give how many samples, one or more in all")
+    if not ranked:
+        raise InputError(f"{evaluation.folder}: no sample has a score, the split has no masks")
     for chosen, which in ((ranked[:worst], "worst"), (ranked[::-1][:best], "best")):
         rows = []
         for sample in chosen:
