@@ -45,7 +45,9 @@ def stages() -> None:
             f"{arguments.output}: no run to resume; start it without --resume in an empty folder"
         )
     with logging_redirect_tqdm():
-        all(train(leg, arguments, stop) for leg in run)  # until one does not come to its end
+        for leg in run:
+            if not train(leg, arguments, stop):
+                break
     from accelerate import PartialState
 
     PartialState().destroy_process_group()  # not before: the next stage needs it
@@ -71,8 +73,8 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     folder.write_network(stage.module, stage.resolved)
     LOGGER.info("network written to %s", leg.output)
     if stage.done < stage.steps or stopping:
-        again = "go on with the same command and --resume"
-        LOGGER.info("stopped at step %d of %d; %s", stage.done, stage.steps, again)
+        where = f"stopped at step {stage.done} of {stage.steps}"
+        LOGGER.info("%s; go on with the same command and --resume", where)
     for tracker in stage.accelerator.trackers:
         tracker.finish()
     folder.close()
@@ -159,9 +161,6 @@ def step(stage, recent, names, stop: StopSignal) -> tuple[dict[str, float], bool
     optimizer.step()
     optimizer.zero_grad()
     return row, stopping
-
-
-# --- parts of the loop ---------------------------------------------------------------------------
 
 
 def agree(accelerator, recent, norm, stop: StopSignal) -> tuple[dict[str, float], bool]:

@@ -1,10 +1,12 @@
-"""Evaluates a checkpoint on a data set: ``python -m tgl_e2e.evaluate --help``.
+"""Segments every expression of a data set and scores masks and moments.
 
+    python -m tgl_e2e.evaluate --checkpoint DIR --dataset mevis --root DIR --output DIR
     accelerate launch --num_processes 4 -m tgl_e2e.evaluate --checkpoint ... --dataset mevis ...
 
-shares the videos out over processes. All expressions of a video run together, so that what they
-share is computed once. Scores are kept per (video, expression), never per text, since texts repeat;
-the numbers do not depend on how many processes there are, nor on how often they were killed.
+The second shares the videos out over processes. All expressions of a video run together, so that
+what they share is computed once. Scores are kept per (video, expression), never per text, since
+texts repeat; the numbers do not depend on how many processes there are, nor on how often they were
+killed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from tgl_e2e.data.base import VideoDataset, VideoRecord
 
 PROG = "evaluate"
-DESCRIPTION = """Segments every expression of a data set and scores masks and moments. Run by
-`accelerate launch -m tgl_e2e.evaluate` it shares the videos out over processes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     from tgl_e2e.data.datasets import DATASETS
 
-    parser = cli.Parser(prog=PROG, description=DESCRIPTION)
+    parser = cli.Parser(prog=PROG, description=__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="DIR", help="folder (or hub id) of the network")
     add("--dataset", required=True, choices=DATASETS, help="layout of the data set")
@@ -103,17 +103,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def probability(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
+    if not 0 <= float(text) <= 1:
         raise argparse.ArgumentTypeError(f"{text} does not lie between 0 and 1")
-    return value
+    return float(text)
 
 
 def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
+    return int(text)
 
 
 class Evaluation:
@@ -157,8 +155,7 @@ class Evaluation:
             keep_logits=args.dataset == "ref-davis",
         )
         self.checkpoint = fingerprint(args.checkpoint)
-        identity = {**decisive(vars(args)), "checkpoint": self.checkpoint}
-        identity["masks"] = not args.no_masks
+        identity = {**decisive(vars(args), self.checkpoint), "masks": not args.no_masks}
         self.partial = PartialResults(args.output, identity, self.state.process_index)
         on_main(self.state, lambda: self.partial.begin(args.resume))
 
@@ -205,7 +202,7 @@ class Evaluation:
             if args.tam_stride == 0:  # relevance only repeats the moments that were given
                 score = replace(score, top1=None, chance=None, windows=[], truth=None)
             score.tags.update(tags_of(video, expression, self.scenes, score.target_size))
-            scores.append(score.to_dict())
+            scores.append(asdict(score))
         if not args.no_masks:
             save_masks(args.output / "masks", args.dataset, video, results)
         return {"scores": scores, **outcome}

@@ -182,14 +182,10 @@ def _alone(ours: Any, source: Any, texts: int, device: Any) -> dict[str, Any]:
 def _floor(ours: Any, report: dict[str, Any]) -> dict[str, float]:
     """What a frame would take if every product ran at the machine's matrix rate, and reading the
     weights for every window of frames took nothing but bandwidth."""
-    flops, traffic = ours.flops_per_frame(), ours.bytes_per_frame()
-    return {
-        "flops_per_frame": flops,
-        "bytes_per_frame": traffic,
-        "seconds_per_frame": max(
-            flops / report["matrix_flops_per_second"], traffic / report["bytes_per_second"]
-        ),
-    }
+    flops, traffic = ours.flops_and_bytes_per_frame()
+    at_rate = flops / report["matrix_flops_per_second"], traffic / report["bytes_per_second"]
+    names = ("flops_per_frame", "bytes_per_frame", "seconds_per_frame")
+    return dict(zip(names, (flops, traffic, max(at_rate)), strict=True))
 
 
 def _say(text: str) -> None:

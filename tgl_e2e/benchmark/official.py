@@ -9,11 +9,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from tgl_e2e.benchmark.measure import StageClock
 from tgl_e2e.config import VisionConfig
 from tgl_e2e.model.build import sam_config
 
-STAGES = {  # its methods, by the stages of our own
+METHODS = {  # its methods, by the stages of our own
     "forward_image": "trunk",
     "_prepare_memory_conditioned_features": "memory attention",
     "_forward_sam_heads": "mask decoder",
@@ -55,9 +54,3 @@ def propagate(
         predictor.add_new_points_or_box(state, frame_idx=0, obj_id=1, box=box)
         for _, _, logits in predictor.propagate_in_video(state, max_frame_num_to_track=last):
             (logits > 0).cpu().numpy()
-
-
-def watch(clock: StageClock, predictor: nn.Module) -> None:
-    """Lets the clock count the predictor's stages."""
-    for name, stage in STAGES.items():
-        clock.watch(predictor, name, stage)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def report(
     return content | {
         "breakdown": breakdown(scores),
         "videos": by_video(scores),
-        "expressions": [{**score.to_dict(), "J&F": score.jf} for score in scores],
+        "expressions": [{**asdict(score), "J&F": score.jf} for score in scores],
         "timing": {
             "seconds": round(seconds, 2),
             "frames_per_second": round(frames / seconds, 2) if seconds else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -66,10 +66,6 @@ class ExpressionScore:
     def jf(self) -> float | None:
         """J&F, the mean of J and F."""
         return None if self.J is None or self.F is None else (self.J + self.F) / 2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def score_expression(

@@ -130,13 +130,10 @@ def check_same(output: Path, options: Sequence[str]) -> None:
 
     asked = vars(parse_arguments(options))
     asked["dtype"] = dtype_of(asked["dtype"], usable(asked["device"]))
-    asked["checkpoint_sha256"] = fingerprint(asked["checkpoint"])
     config = read_run(output / "metrics.json").config
-    done = {**config["arguments"], "checkpoint_sha256": config["checkpoint_sha256"]}
-    before, now = (
-        {"checkpoint": x["checkpoint_sha256"], **decisive(x), "max_videos": x["max_videos"]}
-        for x in (done, asked)
-    )
+    done = config["arguments"]
+    before = {**decisive(done, config["checkpoint_sha256"]), "max_videos": done["max_videos"]}
+    now = decisive(asked, fingerprint(asked["checkpoint"])) | {"max_videos": asked["max_videos"]}
     for name, value in before.items():
         if now[name] != value:
             raise InputError(

@@ -83,15 +83,11 @@ def average(network: TGL, other: TGL) -> None:
         InputError: they are not of the same parts and sizes, or read other words.
     """
     mine, theirs = network.state_dict(), other.state_dict()
-    other_what = None
-    if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
-        other_what = "other parts or sizes"
-    elif network.text.tokenizer.get_vocab() != other.text.tokenizer.get_vocab():
-        other_what = "another vocabulary"
-    if other_what:
+    same_parts = {k: v.shape for k, v in mine.items()} == {k: v.shape for k, v in theirs.items()}
+    if not same_parts or network.text.tokenizer.get_vocab() != other.text.tokenizer.get_vocab():
         raise InputError(
-            f"--average: a network of {other_what} than the run's; give the checkpoint that its "
-            "training began with"
+            f"--average: a network of {'another vocabulary' if same_parts else 'other parts'} than "
+            "the run's; give the checkpoint that its training began with"
         )
     means = {k: (v + theirs[k]) / 2 for k, v in mine.items() if v.is_floating_point()}
     network.load_state_dict(mine | means)

@@ -119,9 +119,7 @@ def convert(options: argparse.Namespace) -> None:
     config = configuration(state, options.architecture, options.image_size, options.roberta)
     model = TGL(config)
     model.bases_from_config = False  # SAM2 comes from the file
-    own = {
-        name: value for name, value in model.state_dict().items() if not name.startswith("text.")
-    }
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith("text.")}
     used = {name: value for name, value in state.items() if name in own}
     fresh = {name for name in own if ".temporal." in name} - set(used)
     remedy = "give the --architecture that it was trained with"

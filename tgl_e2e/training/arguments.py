@@ -102,9 +102,8 @@ def legs(arguments: argparse.Namespace) -> list[Leg]:
     init = arguments.init
     for number, part in enumerate(recipe, start=1):
         name = f"{number}-{part.get('name', part['stage'])}"
-        output = arguments.output
-        if number < len(recipe):
-            output = output / EARLIER_STAGES / name
+        earlier = arguments.output / EARLIER_STAGES / name
+        output = earlier if number < len(recipe) else arguments.output
         leg = resolve(arguments, part["stage"], part.get("values", {}), init, output)
         if found:  # the folder of the stage before may not be there yet: its network is
             leg = replace(leg, model=found[-1].model)

@@ -150,11 +150,11 @@ def _mixed(
         )
     if not np.isfinite(shares).all() or min(shares) < 0 or sum(shares) <= 0:
         raise InputError(f"shares={config.shares}: give numbers from 0, one above it")
+    parts = [p for p in zip(names, roots, splits, shares, strict=True) if p[2] and p[3]]
+    if not parts:
+        raise InputError(f"dataset={config.dataset}: no split of any is asked for")
     sources: list[Dataset] = []
-    kept = [s for s, split in zip(shares, splits, strict=True) if split and s]
-    for name, root, share, split in zip(names, roots, shares, splits, strict=True):
-        if not split or not share:
-            continue
+    for name, root, split, _ in parts:
         if name == "coco":
             sources.append(PictureClips(read_coco(root, split), options, length, seed))
         elif name == "scenes":
@@ -166,9 +166,7 @@ def _mixed(
             recorded = [read_dataset(name, Path(root), split)]
             skip = config.skip_bad_expressions
             sources.append(RecordedClips(recorded, options, length, seed, check, skip))
-    if not sources:
-        raise InputError(f"dataset={config.dataset}: no split of any is asked for")
-    return MixedClips(sources, kept, length, seed)
+    return MixedClips(sources, [share for *_, share in parts], length, seed)
 
 
 def _listed(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import fields
@@ -69,26 +70,17 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
         # Modules that the new configuration switches on start afresh; none may be lost or reshaped.
         missing, unexpected = fresh.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise InputError(
-            f"--init {init}: its weights do not fit the values of model.* "
-            f"({str(error).splitlines()[1].strip()})"
-        ) from None
-    switched = ("temporal.", "difference.", "pool.", "learned.")
-    odd = [
-        name
-        for name in (*missing, *unexpected)
-        if name not in begun
-        and not (name.startswith("tam.") and model.tam is None)
-        and (
-            not name.startswith(("adapters.", "tam.", "prior."))
-            or not any(f".{part}" in name for part in switched)
-        )
-    ]
-    if odd:
-        raise InputError(
-            f"--init {init}: its weights do not fit the values of model.* (tensor {odd[0]!r})"
-        )
+        raise _misfit(init, str(error).splitlines()[1].strip()) from None
+    switched = re.compile(r"(adapters|tam|prior)\..*\b(temporal|difference|pool|learned)\.")
+    for name in (*missing, *unexpected):
+        new_tam = name.startswith("tam.") and model.tam is None
+        if name not in begun and not new_tam and not switched.match(name):
+            raise _misfit(init, f"tensor {name!r}")
     return fresh
+
+
+def _misfit(init: Path, reason: str) -> InputError:
+    return InputError(f"--init {init}: its weights do not fit the values of model.* ({reason})")
 
 
 def tensors_within(model: TGL, parts: list[str]) -> set[str]:
@@ -129,14 +121,8 @@ class TrainingModule(nn.Module):
                 "this network has no such part: set model.vision.prior=true, "
                 "model.vision.prior_dim=256"
             )
-        self.weights = LossWeights(
-            config.dice_weight,
-            config.focal_weight,
-            config.tam_weight,
-            config.presence_weight,
-            config.dice_per_frame,
-            config.focal_alpha,
-        )
+        weights = "dice_weight focal_weight tam_weight presence_weight dice_per_frame focal_alpha"
+        self.weights = LossWeights(*(getattr(config, name) for name in weights.split()))
         self._names: dict[str, Tensor] = {}  # of names that were embedded
         model.set_stage(stage)
         model.vision.checkpointing = config.checkpointing

@@ -67,8 +67,6 @@ class RunFolder:
             "is whole: make room and go on with --resume"
         )
 
-    # --- beginning -------------------------------------------------------------------------
-
     def open(self, resume: bool) -> None:
         """Claims the folder for this run.
 
@@ -108,11 +106,6 @@ class RunFolder:
         with self.writing(), replacing(path) as partial:
             partial.write_text(text)
 
-    @property
-    def configured(self) -> bool:
-        """Whether a run has begun here."""
-        return (self.path / "run.json").is_file()
-
     def check_same(self, resolved: dict[str, Any], free: set[str]) -> None:
         """A resumed run must be the run that was stopped, but for values in ``free``.
 
@@ -142,8 +135,6 @@ class RunFolder:
                 f"the same values and --init as in {path}"
             )
 
-    # --- log -------------------------------------------------------------------------------
-
     def append(self, name: str, row: dict[str, Any]) -> None:
         """One line of log.jsonl or valid.jsonl."""
         if self.accelerator.is_main_process:
@@ -168,8 +159,6 @@ class RunFolder:
         path = self.path / name
         # the end of a torn line is not one
         return path.read_text().split("\n")[:-1] if path.is_file() else []
-
-    # --- resumable state -------------------------------------------------------------------
 
     def save_state(self, progress: dict[str, Any]) -> None:
         """Weights, optimizer, scaler and random generators of every process, and ``progress``."""
@@ -221,8 +210,6 @@ class RunFolder:
                 "the version that wrote it"
             )
         module.load_state_dict(state, strict=False)
-
-    # --- networks --------------------------------------------------------------------------
 
     def write_network(self, module, resolved: dict[str, Any], best: bool = False) -> None:
         """The network as ``save_pretrained`` writes it, into the folder itself or into best/.

@@ -46,7 +46,8 @@ class Stage:
         self.micro_batch = divide_batch(self.config, self.accelerator.num_processes)
         self.resolved = self._resolved()
         self.folder = RunFolder(leg.output, self.accelerator)
-        if arguments.resume and self.folder.configured:  # a stage of a recipe may not have begun
+        begun = (leg.output / "run.json").is_file()  # a stage of a recipe may not have
+        if arguments.resume and begun:
             self.folder.check_same(self.resolved, FREE)
         self._set_up()
         self.folder.open(resume=arguments.resume)

@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import gather_object
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from tgl_e2e.data.clips import ClipBatch, collate
 from tgl_e2e.draw import draw_overlay
@@ -30,17 +30,12 @@ class Validation:
 
     def __init__(self, clips: Dataset, batch_size: int, accelerator) -> None:
         self.accelerator = accelerator
-        groups = [
-            list(range(first, min(first + batch_size, len(clips))))
-            for first in range(0, len(clips), batch_size)
-        ]
+        groups = [*BatchSampler(range(len(clips)), batch_size, drop_last=False)]
         # Every process makes the same number of passes, as sharded weights need; what comes twice
         # for it is counted once.
-        rounds = -(-len(groups) // accelerator.num_processes)
-        self.indices = [
-            groups[(r * accelerator.num_processes + accelerator.process_index) % len(groups)]
-            for r in range(rounds)
-        ]
+        count, own = accelerator.num_processes, accelerator.process_index
+        rounds = range(-(-len(groups) // count))
+        self.indices = [groups[(r * count + own) % len(groups)] for r in rounds]
         self.loader = DataLoader(
             clips, batch_sampler=self.indices, collate_fn=collate, generator=torch.Generator()
         )
@@ -99,8 +94,9 @@ def clip_scores(output: TGLOutput, batch: ClipBatch) -> list[dict[str, float]]:
     for b, cue in enumerate(batch.cues):
         lit = batch.relevant[b]
         row: dict[str, float] = {}
-        for name, chosen in (("iou", lit if lit.any() else ~lit), ("iou_carried", ~lit)):
-            if not chosen.any() or (name == "iou_carried" and not lit.any()):
+        parts = {"iou": lit, "iou_carried": ~lit} if lit.any() else {"iou": ~lit}
+        for name, chosen in parts.items():
+            if not chosen.any():
                 continue
             overlap = (masks[b, chosen] & batch.target[b, chosen]).sum().item()
             union = (masks[b, chosen] | batch.target[b, chosen]).sum().item()

@@ -48,15 +48,11 @@ def panel(
         out[mask & ~shrunk(mask, 2)] = PREDICTED
     if truth is not None:
         mask = _resized(truth, size)
-        out[_grown(mask, 3) & ~mask] = (0, 0, 0)
-        out[_grown(mask, 2) & ~mask] = (255, 255, 255)
+        out[~shrunk(~mask, 3) & ~mask] = (0, 0, 0)
+        out[~shrunk(~mask, 2) & ~mask] = (255, 255, 255)
     if lit:
         out[-max(4, round(out.shape[0] / 32)) :] = LIT
     return out
-
-
-def _grown(mask: np.ndarray, steps: int) -> np.ndarray:
-    return ~shrunk(~mask, steps)
 
 
 def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

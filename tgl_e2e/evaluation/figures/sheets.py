@@ -101,23 +101,22 @@ def features_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """F_SAM and F_Adp of some frames, seen as one window, as pictures: (T, h, w, 3) uint8 each."""
     import torch
-    import torch.nn.functional as F
 
-    device = next(model.parameters()).device
-    side = model.config.vision.image_size
-    frames = torch.stack(
-        [torch.from_numpy(sample.frame(t).copy()).permute(2, 0, 1).float() for t in positions]
-    )
-    frames = F.interpolate(frames, size=(side, side), mode="bilinear", antialias=True)
+    from tgl_e2e.inference.fit import Fit
+
+    device, fit = next(model.parameters()).device, Fit.of(model)
+    frames = torch.stack([fit.shrink(sample.frame(t)) for t in positions]).to(device)
     first, last = min(positions), max(positions)
     span = max(last - first + 1, model.config.block)
     times = torch.tensor([[(t - first) / span for t in positions]], device=device)
     with torch.no_grad(), model.autocast():
         tokens = model.text.tokenize([sample.expression.text]).to(device)
-        prefix = model.encode_prefix(frames.round().clamp(0, 255).to(torch.uint8).to(device))
+        prefix = model.encode_prefix(frames)
         plain = model.extract_plain(prefix).top
         adapted = model.extract_adapted(prefix, tokens, times, align=False).features.top
-    return principal_colours(plain), principal_colours(adapted)
+    covered = fit.inside(sample.video.size())  # the rest of the square is filled
+    height, width = (-(-x * plain.shape[-1] // fit.side) for x in covered)
+    return tuple(principal_colours(x[..., :height, :width]) for x in (plain, adapted))
 
 
 def principal_colours(features) -> np.ndarray:

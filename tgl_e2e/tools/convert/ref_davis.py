@@ -90,9 +90,10 @@ def convert_ref_davis(davis: Path, texts: Path, output: Path, link: bool = False
 def _videos(
     names: list[str], davis: Path, descriptions: list, folder: Path, split: str, link: bool
 ) -> Iterator[tuple[str, dict]]:
-    annotations = "Annotations"
-    if (davis / "Annotations_unsupervised").is_dir():  # the release that is commonly converted
-        annotations = "Annotations_unsupervised"
+    commonly = (
+        davis / "Annotations_unsupervised"
+    )  # the release that is converted, where it is there
+    annotations = commonly if commonly.is_dir() else davis / "Annotations"
     for name in tqdm(names, desc=split, unit="video"):
         check_name(name, str(davis))
         said = [texts.get(name, {}) for texts in descriptions]
@@ -103,7 +104,7 @@ def _videos(
                 f"{', '.join(str(sorted(one)) for one in said)}; get them again"
             )
         frames = _pictures(davis / "JPEGImages" / "480p" / name, ".jpg")
-        masks = _pictures(davis / annotations / "480p" / name, ".png")
+        masks = _pictures(annotations / "480p" / name, ".png")
         if [f.stem for f in frames] != [m.stem for m in masks]:
             raise InputError(
                 f"{masks[0].parent}: not one annotation for each frame; get DAVIS again"
@@ -112,10 +113,8 @@ def _videos(
             target = folder / kind / name
             target.mkdir(parents=True)
             for picture in pictures:
-                if link:
-                    os.symlink(picture.resolve(), target / picture.name)
-                else:
-                    shutil.copyfile(picture, target / picture.name)
+                copy = os.symlink if link else shutil.copyfile
+                copy(picture.resolve(), target / picture.name)
         expressions = {
             str(place * len(said) + which): {"exp": texts[obj], "obj_id": str(obj)}
             for place, obj in enumerate(objects)
