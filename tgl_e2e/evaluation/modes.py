@@ -44,16 +44,14 @@ def do_without_tam(args: argparse.Namespace) -> None:
 
 def moments_source(text: str) -> Callable[[VideoRecord], MomentsSpec]:
     """What `--moments` means, as a function of the video; InputError for anything unknown."""
-    match = re.fullmatch(r"oracle(?:\+top-k:([1-9][0-9]*))?", text)
-    if match:
-        k = int(match[1]) if match[1] else None
-        return lambda video: _oracle(video, k)
     match = re.fullmatch(r"(.+?)(?:\+top-k:([1-9][0-9]*))?", text)
-    if match and _is_per_video(Path(match[1])):  # as a moment retriever would write them
-        k = int(match[2]) if match[2] else None
+    source, k = (match[1], match[2] and int(match[2])) if match else (text, None)
+    if source == "oracle":
+        return lambda video: _oracle(video, k)
+    if match and _is_per_video(Path(source)):  # as a moment retriever would write them
         from tgl_e2e.data.files import MomentsFile
 
-        file = MomentsFile(Path(match[1]))
+        file = MomentsFile(Path(source))
         return lambda video: _given(video, file, k)
     spec = parse_moments(text)
     return lambda video: spec

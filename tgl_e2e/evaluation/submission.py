@@ -47,20 +47,18 @@ def save_masks(
     folder: Path, dataset: str, video: VideoRecord, results: Sequence[Segmentation]
 ) -> None:
     """Writes all masks of one video: one file per expression and frame, or per label map."""
-    if dataset == "ref-davis":
-        for group in annotation_groups(video):
-            for t, position in enumerate(results[group[0]].frames):
-                labels = np.zeros(results[group[0]].size, dtype=np.uint8)
-                for number, n in enumerate(group, start=1):
-                    labels[results[n].mask(t)] = number
-                picture = Image.fromarray(labels, mode="P")
+    davis = dataset == "ref-davis"
+    for group in annotation_groups(video) if davis else [[n] for n in range(len(results))]:
+        for t, position in enumerate(results[group[0]].frames):
+            values = np.zeros(results[group[0]].size, dtype=np.uint8)
+            for number, n in enumerate(group, start=1):
+                values[results[n].mask(t)] = number if davis else 255
+            picture = Image.fromarray(values)
+            if davis:
                 picture.putpalette(_palette())
-                _save(picture, folder / mask_file(dataset, video, group[0], int(position)))
-        return
-    for n, result in enumerate(results):
-        for t, position in enumerate(result.frames):
-            picture = Image.fromarray(result.mask(t).astype(np.uint8) * 255)
-            _save(picture, folder / mask_file(dataset, video, n, int(position)))
+            path = folder / mask_file(dataset, video, group[0], int(position))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
 
 
 def read_mask(
@@ -172,17 +170,11 @@ def _check_mask(where: str, data: bytes, size: tuple[int, int], highest: int | N
         raise InputError(f"{where}: holds the value {values[~right][0]}, which means nothing there")
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
-
-
 def _palette() -> list[int]:
     """The colours of DAVIS: the bits of a label, spread over red, green and blue."""
-    colours = []
-    for label in range(256):
-        rgb = [0, 0, 0]
-        for bit in range(8):
-            rgb[bit % 3] |= (label >> bit & 1) << 7 - bit // 3
-        colours += rgb
-    return colours
+    bits = [
+        [label >> bit & 1 and 1 << 7 - bit // 3 for bit in range(channel, 8, 3)]
+        for label in range(256)
+        for channel in range(3)
+    ]
+    return [sum(values) for values in bits]
