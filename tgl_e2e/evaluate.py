@@ -22,14 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tgl_e2e import cli
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.modes import (
-    check_moments,
-    check_texts,
-    default_moments,
-    default_split,
-    do_without_tam,
-    moments_source,
-)
+from tgl_e2e.evaluation.modes import check_moments, check_texts, do_without_tam, moments_source
 from tgl_e2e.evaluation.processes import join, on_main, process_index, share_out, work_of
 from tgl_e2e.evaluation.provenance import decisive, dtype_of, fingerprint, training_of, versions
 
@@ -96,9 +89,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     args = parser.parse_args(arguments)
     if args.submission is not None and args.no_masks:
         parser.error("--submission needs the masks: leave --no-masks out")
-    args.split = args.split or default_split(args.dataset)
+    args.split = args.split or DATASETS[args.dataset].split
     args.moments_given = args.moments is not None
-    args.moments = args.moments or default_moments(args.dataset)
+    args.moments = args.moments or DATASETS[args.dataset].moments
     return args
 
 
@@ -126,7 +119,7 @@ class Evaluation:
         import torch
 
         from tgl_e2e import TGL, VideoSegmenter
-        from tgl_e2e.data.datasets import read_dataset
+        from tgl_e2e.data.datasets import DATASETS, read_dataset
         from tgl_e2e.evaluation.resume import PartialResults
         from tgl_e2e.evaluation.tags import read_scenes
 
@@ -152,7 +145,7 @@ class Evaluation:
             threshold=args.threshold,
             always_target=args.always_target,
             tam_stride=args.tam_stride,
-            keep_logits=args.dataset == "ref-davis",
+            keep_logits=DATASETS[args.dataset].label_maps,
         )
         self.checkpoint = fingerprint(args.checkpoint)
         identity = {**decisive(vars(args), self.checkpoint), "masks": not args.no_masks}
@@ -183,6 +176,7 @@ class Evaluation:
 
     def _evaluate(self, video: VideoRecord) -> dict[str, Any]:
         """Segments and scores a video, and writes its masks; what the report is made of."""
+        from tgl_e2e.data.datasets import DATASETS
         from tgl_e2e.evaluation.davis import match_objects, separate_objects
         from tgl_e2e.evaluation.scores import score_expression
         from tgl_e2e.evaluation.submission import save_masks
@@ -193,7 +187,7 @@ class Evaluation:
             texts = [e.text for e in video.expressions]
             results = self.segmenter.segment(video.pictures, texts, moments=self.moments_of(video))
         outcome = {"frames": video.num_frames, "seconds": time.perf_counter() - start}
-        if args.dataset == "ref-davis":
+        if DATASETS[args.dataset].label_maps:
             results = separate_objects(video, results)
             outcome["matched"] = match_objects(video, results)
         scores = []

@@ -191,7 +191,7 @@ def test_validate_reports_every_problem(tmp_path, capsys):
         "outside the video: 1",
         "objects without moments: 1",
         "unknown expressions: 1",
-        "without an entry in moments.json: 1 (video clip, expression 2)",
+        "no entry in moments.json: 1 (video clip, expression 2)",
     ):
         assert what in out
     arguments = ("--root", root, "--split", "train")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tgl_e2e.data.files import check_name, read_json
-from tgl_e2e.data.refcoco import draw
+from tgl_e2e.data.rle import draw
 from tgl_e2e.errors import InputError
 
 

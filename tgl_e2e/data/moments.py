@@ -5,27 +5,23 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
 from tgl_e2e import cli
-from tgl_e2e.data.base import Span, VideoRecord, VisibleMoments
-from tgl_e2e.data.check.findings import Findings
-from tgl_e2e.data.check.listing import Listed, read_listing
-from tgl_e2e.data.check.moments import check_moments
-from tgl_e2e.data.datasets import DATASETS, IMAGE_SETS, read_dataset
-from tgl_e2e.data.mevis import find_expressions
+from tgl_e2e.data.base import Span, VideoDataset, VideoRecord, VisibleMoments
+from tgl_e2e.data.check import look_at_listing
+from tgl_e2e.data.datasets import DATASETS, VIDEO_SETS, read_dataset
+from tgl_e2e.data.faults import Findings
 from tgl_e2e.data.moments_json import merge, read_moments, write_moments
 from tgl_e2e.data.moments_table import DELIMITERS, TableError, format_table, read_table
-from tgl_e2e.data.ytvos import expressions_path
 from tgl_e2e.errors import InputError
 from tgl_e2e.files import write_text
 
 PROGRAM = "python -m tgl_e2e.data.moments"
-VIDEO_SETS = tuple(kind for kind in DATASETS if kind not in IMAGE_SETS)
 SHOWN = 50  # faults and notes; a table with more has one cause
 
 
@@ -111,7 +107,10 @@ def _parser() -> argparse.ArgumentParser:
 def _to_json(options: argparse.Namespace) -> int:
     if (options.root is None) != (options.split is None):
         raise InputError("--root and --split go together; give both or none")
-    listing = None if options.root is None else find_listing(options.root, options.split)
+    listing = None
+    if options.root is not None:
+        dataset = _read_listed(options.root, options.split, None, Findings())
+        listing = {video.name: video for video in dataset.videos}
     try:
         moments, notes = read_table(options.file, listing)
     except TableError as error:
@@ -137,9 +136,7 @@ def _merge(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     findings = Findings()
-    listing = find_listing(options.root, options.split, findings)
-    # Masks are not opened: that is for the check of the whole data set.
-    check_moments(options.file, listing, lambda video, expression, obj: None, findings)
+    look_at_listing(_read_listed(options.root, options.split, options.file, findings), findings)
     print("\n".join(findings.lines()))
     return min(findings.problems, 1)
 
@@ -168,16 +165,20 @@ def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:
     return moments
 
 
-def find_listing(root: Path, split: str, findings: Findings | None = None) -> Mapping[str, Listed]:
-    """The videos of a split, in whichever layout; InputError if there are none."""
-    palette = expressions_path(root, split)
-    meta_path = palette if palette.exists() else find_expressions(root / split)
-    if not meta_path.exists():
-        raise InputError(
-            f"{root}: has neither {split}/{meta_path.name} nor {palette.relative_to(root)}; "
-            f"give root and split of the data set"
-        )
-    return read_listing(meta_path, root / split / "JPEGImages", findings or Findings())
+def _read_listed(root: Path, split: str, moments: Path | None, findings: Findings) -> VideoDataset:
+    """What a split lists, in whichever layout; InputError if it is not there.
+
+    No frame and no mask is opened: that is for the check of the whole data set.
+
+    moments: the file to hold against it; None: that of the data set.
+    """
+    for info in map(DATASETS.get, VIDEO_SETS):
+        if info.has(root, split):
+            return info.read(root, split, info.name, findings, moments, masks=False)
+    expected = {DATASETS[name].listed.format(split=split).replace("*", "") for name in VIDEO_SETS}
+    raise InputError(
+        f"{root}: has neither {' nor '.join(sorted(expected))}; give root and split of the data set"
+    )
 
 
 def _say(lines: Sequence[str]) -> None:

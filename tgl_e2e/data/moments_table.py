@@ -16,24 +16,13 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from tgl_e2e.data.base import ANY_OBJECT
+from tgl_e2e.data.base import ANY_OBJECT, VideoRecord
 from tgl_e2e.data.moments_json import MAX_FRAMES, Moments, unite
 from tgl_e2e.errors import InputError
 
 COLUMNS = ("video", "expression", "object", "start", "end")
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
-
-
-class Video(Protocol):
-    """What a table is held against: frames, and expression -> objects (None: not known)."""
-
-    @property
-    def frames(self) -> Collection: ...
-
-    @property
-    def expressions(self) -> Mapping[str, Collection[str] | None]: ...
 
 
 class TableError(InputError):
@@ -51,7 +40,9 @@ class _Row:
     values: Mapping[str, str]
 
 
-def read_table(path: Path, listing: Mapping[str, Video] | None = None) -> tuple[Moments, list[str]]:
+def read_table(
+    path: Path, listing: Mapping[str, VideoRecord] | None = None
+) -> tuple[Moments, list[str]]:
     """Reads a table, and notes in words what was united.
 
     listing: the videos of the split; ids and positions are held against them if given.
@@ -165,7 +156,7 @@ def _text(path: Path) -> str:
 # Faults of one row, each "column NAME: what; remedy"
 
 
-def _faults(values: Mapping[str, str], listing: Mapping[str, Video] | None) -> list[str]:
+def _faults(values: Mapping[str, str], listing: Mapping[str, VideoRecord] | None) -> list[str]:
     video, expression, obj = (values[name] for name in COLUMNS[:3])
     start, end = values["start"], values["end"]
     faults = []
@@ -175,7 +166,7 @@ def _faults(values: Mapping[str, str], listing: Mapping[str, Video] | None) -> l
         faults.append(fault)
     elif listing is not None:
         its_video = listing[video]
-    expressions = its_video.expressions if its_video is not None else None
+    expressions = None if its_video is None else {e.id: e.objects for e in its_video.expressions}
     fault = _id_fault("expression", expression, expressions)
     if fault:
         faults.append(fault)

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from tgl_e2e.data.base import Span
-from tgl_e2e.data.files import MOMENTS_VERSION
+from tgl_e2e.data.moments_json import MOMENTS_VERSION
 from tgl_e2e.errors import InputError
 
 QUALITY, PHOTO_QUALITY = 95, 88  # of the JPEGs; of photographs

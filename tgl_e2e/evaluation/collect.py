@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from tgl_e2e.data.datasets import DATASETS
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.paper import FULL, SWITCH_OFF, Table
 
@@ -115,7 +116,7 @@ def _heading(table: Table, runs: Sequence[Run], dataset: str, model: str) -> str
             for split, videos, level in sets
         )
         lines.append(f"Ours: {model} on {dataset}, {shown}. The paper's: Hiera-B on MeViS.")
-    if any(r.dataset == "motion" for r in runs):
+    if any(r.dataset in DATASETS and DATASETS[r.dataset].synthetic for r in runs):
         lines.append(
             "`motion` is synthetic and not MeViS, and neither are the networks alike: "
             "compare rows, not numbers."

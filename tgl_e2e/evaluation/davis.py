@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from tgl_e2e.data.base import VideoRecord
-from tgl_e2e.data.davis import ANNOTATIONS
+from tgl_e2e.data.ytvos import ANNOTATIONS
 from tgl_e2e.metrics import contour_accuracy, region_similarity
 from tgl_e2e.results import Segmentation, encode_mask
 

@@ -11,26 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgl_e2e.data.base import VideoRecord
-from tgl_e2e.data.datasets import IMAGE_SETS
 from tgl_e2e.errors import InputError
 from tgl_e2e.moments import MomentsSpec, moments_in_order, parse_moments
 
 if TYPE_CHECKING:
-    from tgl_e2e.data.files import MomentsFile
+    from tgl_e2e.data.moments_json import MomentsFile
 
 LOGGER = logging.getLogger(__name__)
-
-
-def default_moments(dataset: str) -> str:
-    """`all` for sets of single images, which show what their sentence says; else `auto`."""
-    return "all" if dataset in IMAGE_SETS else "auto"
-
-
-def default_split(dataset: str) -> str:
-    """The split that papers evaluate a data set on without its server; Ref-YouTube-VOS has none."""
-    if dataset in IMAGE_SETS:
-        return "val"
-    return "valid" if dataset in ("ref-youtube-vos", "ref-davis") else "valid_u"
 
 
 def do_without_tam(args: argparse.Namespace) -> None:
@@ -49,7 +36,7 @@ def moments_source(text: str) -> Callable[[VideoRecord], MomentsSpec]:
     if source == "oracle":
         return lambda video: _oracle(video, k)
     if match and _is_per_video(Path(source)):  # as a moment retriever would write them
-        from tgl_e2e.data.files import MomentsFile
+        from tgl_e2e.data.moments_json import MomentsFile
 
         file = MomentsFile(Path(source))
         return lambda video: _given(video, file, k)

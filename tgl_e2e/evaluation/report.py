@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
-from tgl_e2e.data.datasets import IMAGE_SETS
+from tgl_e2e.data.datasets import DATASETS
 from tgl_e2e.evaluation.davis import matched_scores
 from tgl_e2e.evaluation.scores import (
     ExpressionScore,
@@ -48,9 +48,9 @@ def report(
         "chance": chance_of(scores),
         "by_target": by_target(scores),
     }
-    if dataset.kind in IMAGE_SETS:
+    if DATASETS[dataset.kind].images:
         content["images"] = image_scores(scores)
-    if dataset.kind == "ref-davis":
+    if DATASETS[dataset.kind].label_maps:
         content["matched"] = matched_scores([result["matched"] for result in results])
     return content | {
         "breakdown": breakdown(scores),

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
-from tgl_e2e.data.datasets import IMAGE_SETS
+from tgl_e2e.data.datasets import DATASETS
 from tgl_e2e.data.files import check_name
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.davis import annotation_groups
@@ -33,21 +33,21 @@ def mask_file(dataset: str, video: VideoRecord, index: int, position: int) -> Pu
         index: place of the expression in `video.expressions`.
         position: of the frame in the video.
     """
-    frame = f"{video.frames[position].stem}.png"
-    if dataset == "ref-davis":
-        groups = annotation_groups(video)
-        return PurePosixPath(f"anno_{index % len(groups)}", video.name, frame)
-    key = video.expressions[index].id
-    check_name(key, f"video {video.name}: expression")
-    below = PurePosixPath(video.name, key, frame)
-    return "Annotations" / below if dataset == "ref-youtube-vos" else below
+    info, expression = DATASETS[dataset], video.expressions[index].id
+    check_name(expression, f"video {video.name}: expression")
+    annotation, frame = index % info.annotations, video.frames[position].stem
+    return PurePosixPath(
+        info.masks.format(
+            video=video.name, expression=expression, annotation=annotation, frame=frame
+        )
+    )
 
 
 def save_masks(
     folder: Path, dataset: str, video: VideoRecord, results: Sequence[Segmentation]
 ) -> None:
     """Writes all masks of one video: one file per expression and frame, or per label map."""
-    davis = dataset == "ref-davis"
+    davis = DATASETS[dataset].label_maps
     for group in annotation_groups(video) if davis else [[n] for n in range(len(results))]:
         for t, position in enumerate(results[group[0]].frames):
             values = np.zeros(results[group[0]].size, dtype=np.uint8)
@@ -71,7 +71,7 @@ def read_mask(
             values = np.asarray(picture)
     except (OSError, SyntaxError):
         raise InputError(f"{path}: no readable mask; evaluate without --no-masks") from None
-    if dataset == "ref-davis":
+    if DATASETS[dataset].label_maps:
         return values == 1 + index // len(annotation_groups(video))
     return values > 127
 
@@ -82,7 +82,7 @@ def write_submission(path: Path, masks: Path, dataset: str, videos: Sequence[Vid
     Raises:
         InputError: the zip cannot be written, or the check fails.
     """
-    if dataset in IMAGE_SETS:
+    if DATASETS[dataset].images:
         raise InputError(f"--submission: no server takes masks of {dataset}; leave it out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _expected(
     """Name of each mask -> its (H, W) and the highest label; None: a mask of 0 and 255."""
     for video in videos:
         size = video.size()
-        if dataset == "ref-davis":
+        if DATASETS[dataset].label_maps:
             groups = annotation_groups(video)
             indices, highest = range(len(groups)), len(groups[0])
         else:

@@ -54,7 +54,7 @@ def read_texts(path: Path) -> dict[str, dict[int, str]]:
 
 def convert_ref_davis(davis: Path, texts: Path, output: Path, link: bool = False) -> dict[str, int]:
     """Writes ``output/{train,valid}`` and ``output/meta_expressions``, see
-    :mod:`tgl_e2e.data.davis`.
+    :mod:`tgl_e2e.data.ytvos`.
 
     Args:
         davis: DAVIS 2017 (480p) with JPEGImages, Annotations and ImageSets.
