@@ -30,8 +30,9 @@ LEVEL = "scenes"
 # Radius in units of the frame's shorter side, as RADIUS of drawn shapes.
 RADIUS = {"small": (0.1, 0.125), "medium": (0.16, 0.195), "big": (0.24, 0.285)}
 COLOURS = ("red", "orange", "yellow", "green", "blue", "pink", "black", "white")
-SHARES = {"attribute": 0.4, "motion": 0.1, "several": 0.15, "compound": 0.12}
-SHARES |= {"appearance": 0.13, "no_target": 0.1}
+SHARES = dict(
+    attribute=0.4, motion=0.1, several=0.15, compound=0.12, appearance=0.13, no_target=0.1
+)
 EASY = 0.3  # share of scenes in which things move in four directions only
 DECIDED = 0.35  # how often a cast needs no look-alike of the target
 ALIKE = 2  # expressions of one scene that may mean the same
