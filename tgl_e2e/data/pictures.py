@@ -5,12 +5,13 @@ The expression is drawn after the crop, so that "the left dog" is the left one o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from tgl_e2e.data.augment import STRENGTH, Box, bounds, change_colours, colour_matrix
+from tgl_e2e.data.augment import STRENGTH, Box, bounds, change_colours, colour_matrix, resize
 from tgl_e2e.data.camera import at_centres
 from tgl_e2e.data.clips import Clip, ClipOptions, EndlessClips
 from tgl_e2e.data.coco import CocoImage, CocoSet
@@ -66,7 +67,7 @@ class PictureClips(EndlessClips):
         said = draw_expression(seen, absent, options.no_target_share, rng)
         if said is None:
             return None
-        frames = _filmed(picture, boxes, flip, options, rng)
+        frames = _filmed(map(picture.crop, boxes), flip, options, rng)
         target = np.isin(labels, said.numbers)
         count = options.num_frames
         step = int(rng.integers(1, max(2, options.block // count + 1)))
@@ -142,33 +143,18 @@ def seen_in(
 
 
 def _filmed(
-    picture: Image.Image,
-    boxes: list[Box],
-    flip: bool,
-    options: ClipOptions,
-    rng: np.random.Generator,
+    crops: Iterable[Image.Image], flip: bool, options: ClipOptions, rng: np.random.Generator
 ) -> torch.Tensor:
-    """(T, 3, S, S) uint8 of the crops."""
-    frames = []
-    for box in boxes:
-        crop = torch.from_numpy(np.array(picture.crop(box))).permute(2, 0, 1)[None]
-        small = F.interpolate(crop, size=(options.size,) * 2, mode="bilinear", antialias=True)[0]
-        small = small.flip(-1) if flip else small
-        frames.append(Image.fromarray(small.permute(1, 2, 0).contiguous().numpy()))
-    return film(frames, options, rng)
-
-
-def film(frames: list[Image.Image], options: ClipOptions, rng: np.random.Generator) -> torch.Tensor:
-    """Frames in other light, a little out of focus and through a codec now and then.
-
-    Returns:
-        (T, 3, S, S) uint8
-    """
+    """(T, 3, S, S) uint8 of crops, in other light, a little out of focus and through a codec now
+    and then."""
     lit, compressed, blurred = rng.random(3) < (options.photometric, options.compress_share, 0.15)
     light = colour_matrix(*rng.uniform(1 - 1.5 * STRENGTH, 1 + 1.5 * STRENGTH, 3), 0.0)
     radius, quality = float(rng.uniform(0.4, 1.2)), int(rng.integers(25, 80))
     filmed = []
-    for frame in frames:
+    for crop in crops:
+        small = resize(crop, options.size)
+        small = small.flip(-1) if flip else small
+        frame = Image.fromarray(small.permute(1, 2, 0).contiguous().numpy())
         frame = change_colours(frame, light) if lit else frame
         frame = frame.filter(ImageFilter.GaussianBlur(radius)) if blurred else frame
         frame = through_jpeg(frame, quality) if compressed else frame
