@@ -13,6 +13,7 @@ from tgl_e2e.data.base import Span
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.nouns import names_of
 from tgl_e2e.data.scenes import SceneClips
+from tgl_e2e.data.synthetic import sprite_scenes
 from tgl_e2e.data.synthetic.__main__ import main
 from tgl_e2e.data.synthetic.describe import Description, resolve
 from tgl_e2e.data.synthetic.film import render_sprites
@@ -157,6 +158,20 @@ def test_moments_are_the_segments_of_the_objects(scenes):
             whole: list[Span] = [(0, scene.num_frames - 1)]
             assert spans == whole or set(spans) <= segments
             assert expression.kind != "appearance" or spans == whole
+
+
+def test_names_are_drawn_in_the_order_of_the_cast(sprites, monkeypatch):
+    """Not in that of a set, which differs from process to process, and the scene with it."""
+    drawn, called = [], sprite_scenes._called
+    spied = lambda noun, rng: (drawn.append(noun), called(noun, rng))[1]  # noqa: E731
+    monkeypatch.setattr(sprite_scenes, "_called", spied)
+    several = 0
+    for seed in range(6):
+        scene = make_sprite_scene(sprites, seed, num_frames=32)
+        nouns = list(dict.fromkeys(sprite.noun for sprite in scene.cast))
+        assert drawn[-len(nouns) :] == nouns
+        several += len(nouns) > 1
+    assert several > 3
 
 
 def test_look_alikes_differ_in_what_they_do(scenes):

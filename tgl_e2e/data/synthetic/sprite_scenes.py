@@ -144,7 +144,7 @@ def _cast(
     nouns = tuple(noun for noun in sprites.by_noun if not background.shows(noun))
     cast = _choose(sprites, nouns, roles, rng)
     views = _views(roles, rng)
-    called = {noun: _called(noun, rng) for noun in {sprite.noun for sprite in cast}}
+    called = {noun: _called(noun, rng) for noun in dict.fromkeys(sprite.noun for sprite in cast)}
     objects = tuple(
         replace(
             role,
