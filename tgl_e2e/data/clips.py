@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from tgl_e2e.data.sampling import choose_stretch, sample_evenly, sample_in_stretch
 from tgl_e2e.windows import deal_windows
@@ -67,6 +67,19 @@ class Clip:
     labels: dict[str, Tensor] = field(default_factory=dict)
     nouns: tuple[str, ...] = ()
     cue: str = "mixed"
+
+
+class EndlessClips(Dataset):
+    """Clips that are drawn as they are asked for: sample ``index`` is a pure function of it and the
+    seed."""
+
+    def __init__(self, options: ClipOptions, length: int, seed: int) -> None:
+        self.options = options
+        self.length = length
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.length
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecord, VisibleMoments
+from tgl_e2e.data.camera import at_centres
 from tgl_e2e.data.coco import CocoImage, read_coco
 from tgl_e2e.data.faults import STRICT, Faults
 from tgl_e2e.data.picture_expressions import draw_expression
@@ -58,10 +59,7 @@ def read_coco_expressions(
 def _expressions(image: CocoImage):
     ids, picture = image.ids(), image.open()
     pixels = np.asarray(picture.resize((SIDE, SIDE)))
-    rows = ((np.arange(SIDE) + 0.5) * ids.shape[0] / SIDE).astype(int)
-    columns = ((np.arange(SIDE) + 0.5) * ids.shape[1] / SIDE).astype(int)
-    box = (0, 0, *picture.size)
-    seen = seen_in(image, ids[rows[:, None], columns], ids, box, pixels)
+    seen = seen_in(image, at_centres(ids, SIDE), ids, (0, 0, *picture.size), pixels)
     for one in seen:
         instance = image.instances[one.number - 1]
         if one.area < SMALLEST or one.crowd:

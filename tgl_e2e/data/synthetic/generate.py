@@ -113,13 +113,9 @@ def _length(setting: Setting, rng: np.random.Generator) -> int:
 def _kind(setting: Setting, rng: np.random.Generator) -> str:
     if setting.static:
         return "appearance"
-    if setting.cue == "motion":
-        return "motion" if rng.random() < 0.25 else "attribute"
-    return (
-        "attribute"
-        if setting.by_looks
-        else str(rng.choice(KINDS[1:], p=KIND_SHARES[setting.level]))
-    )
+    if setting.cue is None:
+        return str(rng.choice(KINDS[1:], p=KIND_SHARES[setting.level]))
+    return "motion" if setting.cue == "motion" and rng.random() < 0.25 else "attribute"
 
 
 def _contents(

@@ -39,8 +39,14 @@ PHRASES = {motion: listed(phrases, ", ") for motion, phrases in PHRASES.items()}
 ANY_WAY = ("move", "move", "go", "slide", "glide", "travel")
 OWN_VERBS = {"up": ("rise", "climb up"), "down": ("sink", "descend")}
 
-NOUNS = {"circle": "disc", "ring": "hoop", "cross": "plus sign", "crescent": "moon"}
-NOUNS |= {"diamond": "rhombus", "tree": "fir tree"}
+NOUNS = dict(
+    circle="disc",
+    ring="hoop",
+    cross="plus sign",
+    crescent="moon",
+    diamond="rhombus",
+    tree="fir tree",
+)
 PLURALS = {"cross": "crosses", "fish": "fishes", "rhombus": "rhombuses"}
 ANYTHING = ("thing", "object", "shape")
 FILL_WORDS = {

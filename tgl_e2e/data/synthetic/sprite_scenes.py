@@ -30,8 +30,9 @@ LEVEL = "scenes"
 # Radius in units of the frame's shorter side, as RADIUS of drawn shapes.
 RADIUS = {"small": (0.1, 0.125), "medium": (0.16, 0.195), "big": (0.24, 0.285)}
 COLOURS = ("red", "orange", "yellow", "green", "blue", "pink", "black", "white")
-SHARES = {"attribute": 0.4, "motion": 0.1, "several": 0.15, "compound": 0.12}
-SHARES |= {"appearance": 0.13, "no_target": 0.1}
+SHARES = dict(
+    attribute=0.4, motion=0.1, several=0.15, compound=0.12, appearance=0.13, no_target=0.1
+)
 EASY = 0.3  # share of scenes in which things move in four directions only
 DECIDED = 0.35  # how often a cast needs no look-alike of the target
 ALIKE = 2  # expressions of one scene that may mean the same
@@ -143,7 +144,7 @@ def _cast(
     nouns = tuple(noun for noun in sprites.by_noun if not background.shows(noun))
     cast = _choose(sprites, nouns, roles, rng)
     views = _views(roles, rng)
-    called = {noun: _called(noun, rng) for noun in {sprite.noun for sprite in cast}}
+    called = {noun: _called(noun, rng) for noun in dict.fromkeys(sprite.noun for sprite in cast)}
     objects = tuple(
         replace(
             role,
