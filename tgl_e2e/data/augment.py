@@ -7,6 +7,7 @@ one augmentation on leaves the others, and the choice of frames, as they were.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +116,18 @@ def _span(
         lowest, highest = max(lowest, last - kept), min(highest, first)
     start = lowest + round(place * (highest - lowest))
     return start, start + kept
+
+
+def compressed(picture: Image.Image, quality: int) -> Image.Image:
+    """An RGB picture as JPEG leaves it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def centres(length: int, size: int) -> np.ndarray:
+    """The pixels that the centres of ``size`` equal parts of a line lie in."""
+    return ((np.arange(size) + 0.5) * length / size).astype(int)
 
 
 def resize(picture: Image.Image, size: int) -> Tensor:

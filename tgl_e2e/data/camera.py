@@ -8,13 +8,12 @@ codec.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
-from tgl_e2e.data.augment import STRENGTH, change_colours, colour_matrix
+from tgl_e2e.data.augment import STRENGTH, centres, change_colours, colour_matrix, compressed
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.synthetic import Rendered, Scene, render
 
@@ -39,7 +38,7 @@ EXACT = Camera()
 def draw_camera(options: ClipOptions, rng: np.random.Generator) -> Camera:
     """Draws a camera with the shares of ``options``; all is drawn whether it is used or not, so
     that switching one share on leaves the others' draws as they were."""
-    shaped, lit, compressed = rng.random(3) < (
+    shaped, lit, coded = rng.random(3) < (
         options.aspect_share,
         options.photometric,
         options.compress_share,
@@ -51,7 +50,7 @@ def draw_camera(options: ClipOptions, rng: np.random.Generator) -> Camera:
     return Camera(
         aspect=float(aspect) if shaped else 1.0,
         colours=colour_matrix(brightness, contrast, saturation, 0.0) if lit else None,
-        quality=quality if compressed else None,
+        quality=quality if coded else None,
         clutter=clutter if cluttered else None,
     )
 
@@ -65,16 +64,12 @@ def film(scene: Scene, frames: np.ndarray, size: int, camera: Camera) -> Rendere
         )
     rendered = render(scene, frames.tolist(), (height, width))
     rgb, ids = rendered.rgb, rendered.ids
+    pictures = map(Image.fromarray, rgb)
     if camera.quality is not None:
-        rgb = np.stack([_compressed(picture, camera.quality) for picture in rgb])
+        pictures = (compressed(picture, camera.quality) for picture in pictures)
     if camera.colours is not None:
-        rgb = np.stack(
-            [
-                np.asarray(change_colours(Image.fromarray(picture), camera.colours))
-                for picture in rgb
-            ]
-        )
-    return squeezed(Rendered(rgb, ids), size)
+        pictures = (change_colours(picture, camera.colours) for picture in pictures)
+    return squeezed(Rendered(np.stack(list(map(np.asarray, pictures))), ids), size)
 
 
 def squeezed(rendered: Rendered, size: int) -> Rendered:
@@ -86,16 +81,5 @@ def squeezed(rendered: Rendered, size: int) -> Rendered:
         np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
         for picture in rendered.rgb
     ]
-    ids = rendered.ids[:, _centres(height, size)[:, None], _centres(width, size)]
+    ids = rendered.ids[:, centres(height, size)[:, None], centres(width, size)]
     return Rendered(np.stack(rgb), ids)
-
-
-def _compressed(picture: np.ndarray, quality: int) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
-def _centres(length: int, size: int) -> np.ndarray:
-    """The pixels that the centres of ``size`` equal parts of a line lie in."""
-    return ((np.arange(size) + 0.5) * length / size).astype(int)

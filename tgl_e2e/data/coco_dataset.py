@@ -13,7 +13,7 @@ from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecor
 from tgl_e2e.data.coco import CocoImage, read_coco
 from tgl_e2e.data.faults import STRICT, Faults
 from tgl_e2e.data.picture_expressions import draw_expression
-from tgl_e2e.data.pictures import seen_in
+from tgl_e2e.data.pictures import cropped, seen_in
 
 SMALLEST = 0.01  # share of the image that an instance covers at least
 TRIES = 60  # of expressions until one means this instance and no other
@@ -58,10 +58,8 @@ def read_coco_expressions(
 def _expressions(image: CocoImage):
     ids, picture = image.ids(), image.open()
     pixels = np.asarray(picture.resize((SIDE, SIDE)))
-    rows = ((np.arange(SIDE) + 0.5) * ids.shape[0] / SIDE).astype(int)
-    columns = ((np.arange(SIDE) + 0.5) * ids.shape[1] / SIDE).astype(int)
-    box = (0, 0, *picture.size)
-    seen = seen_in(image, ids[rows[:, None], columns], ids, box, pixels)
+    box = (0, 0, *ids.shape[::-1])
+    seen = seen_in(image, cropped(ids, box, SIDE), ids, box, pixels)
     for one in seen:
         instance = image.instances[one.number - 1]
         if one.area < SMALLEST or one.crowd:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -78,15 +76,10 @@ class MotionClips(Dataset):
     def __getitem__(self, index: int) -> Clip:
         rng = np.random.default_rng([self.seed, 0, index])
         options = self.options
-        draw = rng.random()
-        level = (
-            "full"
-            if draw < options.full_share
-            else "medium"
-            if draw < options.full_share + options.medium_share
-            else "easy"
-        )
-        cue = str(rng.choice(list(options.cues), p=_shares(options.cues)))
+        draw, shares = rng.random(), (options.full_share, options.full_share + options.medium_share)
+        level = ("full", "medium", "easy")[sum(draw >= share for share in shares)]
+        shares = np.array(list(options.cues.values()), dtype=float)
+        cue = str(rng.choice(list(options.cues), p=shares / shares.sum()))
         seed = int(rng.integers(2**31))
         scene = make_scene(
             seed,
@@ -124,9 +117,8 @@ def draw_clip(
     """Renders frames of a scene and the target of one expression in them."""
     rendered = film(scene, frames, options.size, camera)
     relevant = scene.relevant(expression)
-    kept = list(expression.objects)
-    if options.selective:
-        kept = select_objects(expression.moments, frames)
+    moments, objects = expression.moments, expression.objects
+    kept = select_objects(moments, frames) if options.selective else objects
     ids = rendered.ids  # (T, S, S), object index + 1
     return Clip(
         name=f"motion, frames {frames.tolist()}",
@@ -148,16 +140,9 @@ def _labels(scene: Scene, ids: np.ndarray, frames: np.ndarray) -> dict[str, Tens
         "fill": [FILLS.index(o.fill) for o in scene.objects],
         "size": [SIZES.index(o.size) for o in scene.objects],
     }
-    labels = {"object": torch.from_numpy(coarse > 0)}
-    for name, values in names.items():
-        labels[name] = torch.from_numpy(np.array([-1, *values], dtype=np.int64)[coarse])
+    labels = {name: np.array([-1, *values])[coarse] for name, values in names.items()}
     motions = np.stack([o.motions()[frames] for o in scene.objects], axis=1)  # (T, objects)
     motions = np.concatenate([np.full((len(frames), 1), -1), motions], axis=1)
     rows = np.arange(len(frames))[:, None, None]
-    labels["motion"] = torch.from_numpy(motions[rows, coarse].astype(np.int64))
-    return labels
-
-
-def _shares(cues: Mapping[str, float]) -> np.ndarray:
-    values = np.array(list(cues.values()), dtype=float)
-    return values / values.sum()
+    labels["motion"] = motions[rows, coarse].astype(np.int64)
+    return {k: torch.from_numpy(v) for k, v in {"object": coarse > 0, **labels}.items()}

@@ -5,15 +5,21 @@ The expression is drawn after the crop, so that "the left dog" is the left one o
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from torch.utils.data import Dataset
 
-from tgl_e2e.data.augment import STRENGTH, change_colours, colour_matrix
+from tgl_e2e.data.augment import (
+    STRENGTH,
+    Box,
+    bounds,
+    centres,
+    change_colours,
+    colour_matrix,
+    compressed,
+    resize,
+)
 from tgl_e2e.data.clips import Clip, ClipOptions
 from tgl_e2e.data.coco import CocoImage, CocoSet
 from tgl_e2e.data.picture_expressions import Said, Seen, colour_of, draw_expression
@@ -61,7 +67,7 @@ class PictureClips(Dataset):
         options = self.options
         boxes = camera_path(picture.size, options.num_frames, rng)
         flip = rng.random() < options.flip
-        labels = np.stack([_cropped(ids, box, options.size, flip) for box in boxes])
+        labels = np.stack([cropped(ids, box, options.size, flip) for box in boxes])
         middle = len(boxes) // 2
         pixels = np.asarray(picture.crop(boxes[middle]).resize((options.size,) * 2, Image.BILINEAR))
         pixels = pixels[:, ::-1] if flip else pixels
@@ -104,10 +110,8 @@ def _finished(
     )
 
 
-def camera_path(
-    size: tuple[int, int], count: int, rng: np.random.Generator
-) -> list[tuple[int, int, int, int]]:
-    """Boxes (left, top, right, bottom) of a camera over an image of ``size`` (W, H): one crop, or
+def camera_path(size: tuple[int, int], count: int, rng: np.random.Generator) -> list[Box]:
+    """Boxes of a camera over an image of ``size`` (W, H): one crop, or
     pan and zoom with a little shake."""
     width, height = size
     share = rng.uniform(LEAST_SIDE, 1)
@@ -129,11 +133,7 @@ def camera_path(
 
 
 def seen_in(
-    image: CocoImage,
-    labels: np.ndarray,
-    whole: np.ndarray,
-    box: tuple[int, int, int, int],
-    pixels: np.ndarray,
+    image: CocoImage, labels: np.ndarray, whole: np.ndarray, box: Box, pixels: np.ndarray
 ) -> list[Seen]:
     """What a crop shows of each instance.
 
@@ -149,21 +149,16 @@ def seen_in(
             continue
         instance = image.instances[number - 1]
         mask = labels == number
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        left, top, right, bottom = bounds(mask)
         inside = mask.sum() / scale
         found.append(
             Seen(
                 int(number),
                 instance.noun,
                 float(mask.mean()),
-                float((columns[0] + columns[-1] + 1) / 2 / side),
-                float((rows[0] + rows[-1] + 1) / 2 / side),
-                (
-                    columns[0] / side,
-                    rows[0] / side,
-                    (columns[-1] + 1) / side,
-                    (rows[-1] + 1) / side,
-                ),
+                (left + right) / 2 / side,
+                (top + bottom) / 2 / side,
+                (left / side, top / side, right / side, bottom / side),
                 float(1 - min(1.0, inside / max(1, total[number]))),
                 instance.crowd,
                 colour_of(pixels[mask]),
@@ -172,17 +167,16 @@ def seen_in(
     return found
 
 
-def _cropped(ids: np.ndarray, box: tuple[int, int, int, int], size: int, flip: bool) -> np.ndarray:
+def cropped(ids: np.ndarray, box: Box, size: int, flip: bool = False) -> np.ndarray:
+    """(S, S) numbers of instances in a box of an image, at the nearest pixels."""
     crop = ids[box[1] : box[3], box[0] : box[2]]
-    rows = ((np.arange(size) + 0.5) * crop.shape[0] / size).astype(int)
-    columns = ((np.arange(size) + 0.5) * crop.shape[1] / size).astype(int)
-    labels = crop[rows[:, None], columns]
+    labels = crop[centres(crop.shape[0], size)[:, None], centres(crop.shape[1], size)]
     return labels[:, ::-1] if flip else labels
 
 
 def _filmed(
     picture: Image.Image,
-    boxes: list[tuple[int, int, int, int]],
+    boxes: list[Box],
     flip: bool,
     options: ClipOptions,
     rng: np.random.Generator,
@@ -190,8 +184,7 @@ def _filmed(
     """(T, 3, S, S) uint8 of the crops."""
     frames = []
     for box in boxes:
-        crop = torch.from_numpy(np.array(picture.crop(box))).permute(2, 0, 1)[None]
-        small = F.interpolate(crop, size=(options.size,) * 2, mode="bilinear", antialias=True)[0]
+        small = resize(picture.crop(box), options.size)
         small = small.flip(-1) if flip else small
         frames.append(Image.fromarray(small.permute(1, 2, 0).contiguous().numpy()))
     return film(frames, options, rng)
@@ -203,16 +196,13 @@ def film(frames: list[Image.Image], options: ClipOptions, rng: np.random.Generat
     Returns:
         (T, 3, S, S) uint8
     """
-    lit, compressed, blurred = rng.random(3) < (options.photometric, options.compress_share, 0.15)
+    lit, squeezed, blurred = rng.random(3) < (options.photometric, options.compress_share, 0.15)
     light = colour_matrix(*rng.uniform(1 - 1.5 * STRENGTH, 1 + 1.5 * STRENGTH, 3), 0.0)
     radius, quality = float(rng.uniform(0.4, 1.2)), int(rng.integers(25, 80))
     filmed = []
     for frame in frames:
         frame = change_colours(frame, light) if lit else frame
         frame = frame.filter(ImageFilter.GaussianBlur(radius)) if blurred else frame
-        if compressed:
-            buffer = io.BytesIO()
-            frame.save(buffer, "JPEG", quality=quality)
-            frame = Image.open(buffer).convert("RGB")
+        frame = compressed(frame, quality) if squeezed else frame
         filmed.append(torch.from_numpy(np.array(frame)).permute(2, 0, 1))
     return torch.stack(filmed)
