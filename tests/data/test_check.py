@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from small_coco import write_coco
 from small_sets import NAMES, WIDTH, edit_json, write_davis, write_mevis, write_refcoco, write_ytvos
 
 from tgl_e2e.data.check import main
@@ -198,6 +199,7 @@ def test_davis_needs_four_expressions_per_object(tmp_path, capsys):
     ("change", "what"),
     [
         (lambda c: c["images"][0].pop("height"), "image entries without id, file_name"),
+        (lambda c: c["images"][0].update(height=-3), "image entries without id, file_name"),
         (lambda c: c["images"][0].pop("caption"), "no text, or none in Unicode: 1 (image entry 1)"),
         (lambda c: c["images"][0].update(id=2), "stand there twice: 1 (image entry 2)"),
         (lambda c: c["images"][3].update(file_name="x.jpg"), "pictures that are not there: 1"),
@@ -216,6 +218,15 @@ def test_faults_of_refcoco(tmp_path, capsys, change, what):
     assert status == 1
     problem(lines, what)
     assert [line for line in lines if line.startswith("val: ")][-1].endswith("no problem")
+
+
+def test_a_folder_in_the_format_of_coco(tmp_path, capsys):
+    write_coco(tmp_path)
+    status, lines, _ = run(capsys, "coco", tmp_path)
+    assert status == 0 and lines[-1].startswith("train: 2 videos, ")
+    edit_json(tmp_path / "instances_train.json", lambda c: c.pop("images"))
+    status, _, errors = run(capsys, "coco", tmp_path)
+    assert status == 2 and "not of COCO's format" in errors[0]
 
 
 def test_what_cannot_be_read_at_all_ends_with_status_2(tmp_path, capsys):

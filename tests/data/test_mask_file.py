@@ -72,7 +72,15 @@ def test_a_file_cut_short_is_named(tmp_path):
         MaskFile(path)
 
 
-@pytest.mark.parametrize("mask", ['{"size": [3]}', '{"size": [3, 4], "counts": 5}', "{nonsense}"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        '{"size": [3]}',
+        '{"size": [3, null], "counts": "a"}',
+        '{"size": [3, 4], "counts": 5}',
+        "{nonsense}",
+    ],
+)
 def test_a_mask_that_is_none_is_named_when_it_is_read(tmp_path, mask):
     path = tmp_path / "mask_dict.json"
     path.write_text(f'{{"1": [{mask}]}}')

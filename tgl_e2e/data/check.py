@@ -60,9 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder that holds the data set")
-    parser.add_argument(
-        "--split", metavar="S", help="only this split (default: all that are there)"
-    )
+    text = "only this split (default: all that are there)"
+    parser.add_argument("--split", metavar="S", help=text)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     info = DATASETS[options.dataset]
@@ -73,12 +72,12 @@ def _check(info: DatasetInfo, root: Path, asked: str | None) -> int:
     """Prints what is found; the exit status."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder, give the one that holds the data set")
-    splits = info.splits(root)
-    if not splits and not asked:
+    splits = [asked] if asked else info.splits(root)
+    if not splits:
         expected = info.listed.format(split="<split>").replace("*", "")
         raise InputError(f"{root}: no split of {info.name} is there, {expected} is expected")
     status = cli.OK
-    for split in [asked] if asked else splits:
+    for split in splits:
         try:
             findings = check(info, root, split)
         except InputError as error:  # the other splits may do

@@ -67,7 +67,7 @@ class MaskFile:
         begin = int(self._begin[number])
         try:
             rle = json.loads(self._file[begin : begin + size])
-            height, width = rle["size"]
+            height, width = map(int, rle["size"])
             if not isinstance(rle["counts"], str):
                 raise ValueError
         except (ValueError, KeyError, TypeError):
@@ -75,7 +75,7 @@ class MaskFile:
                 f"{self.path}: byte {begin}: not a COCO RLE (size and counts); "
                 f"get the file again, and do not change it while it is in use"
             ) from None
-        return {"size": [int(height), int(width)], "counts": rle["counts"]}
+        return {"size": [height, width], "counts": rle["counts"]}
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_file": None}  # a process that gets a copy opens the file itself

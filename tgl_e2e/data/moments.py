@@ -43,64 +43,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, help: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help, description=help)
+    def command(name: str, text: str, root: bool | None, writes: bool = True):
+        """root: whether a data set must be given; None: it cannot."""
+        added = commands.add_parser(name, help=text, description=text)
+        if writes:
+            text = "file to write; one that is there is replaced"
+            added.add_argument("--output", type=Path, required=True, metavar="FILE", help=text)
+        if root is not None:
+            text = "folder of a data set to hold ids and frames against"
+            added.add_argument("--root", type=Path, required=root, metavar="DIR", help=text)
+            added.add_argument("--split", required=root, metavar="S", help="its split")
+        return added.add_argument
 
-    def output(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--output",
-            type=Path,
-            required=True,
-            metavar="FILE",
-            help="file to write; one that is there is replaced",
-        )
-
-    def dataset(parser: argparse.ArgumentParser, required: bool) -> None:
-        parser.add_argument(
-            "--root",
-            type=Path,
-            required=required,
-            metavar="DIR",
-            help="folder of a data set to hold ids and frames against",
-        )
-        parser.add_argument("--split", required=required, metavar="S", help="its split")
-
-    to_json = command("to-json", "a table becomes moments.json")
-    to_json.add_argument("file", type=Path, metavar="CSV")
-    output(to_json)
-    dataset(to_json, required=False)
-    to_csv = command("to-csv", "moments.json becomes a table")
-    to_csv.add_argument("file", type=Path, metavar="JSON")
-    to_csv.add_argument(
-        "--delimiter",
-        choices=tuple(DELIMITERS),
-        default="comma",
-        help="between columns (default: %(default)s)",
-    )
-    output(to_csv)
-    merging = command(
-        "merge",
-        "several moments.json become one: frames count that any of them names; where they differ "
-        "about an object, a line says so",
-    )
-    merging.add_argument("files", type=Path, nargs="+", metavar="JSON")
-    output(merging)
-    validate = command(
-        "validate",
-        "holds moments.json against the expressions of a data set; status 1 if there is a problem",
-    )
-    validate.add_argument("file", type=Path, metavar="JSON")
-    dataset(validate, required=True)
-    from_masks = command(
-        "from-masks",
-        "writes the frames in which an object has a mask as its moments: what a reader takes for "
-        "want of moments.json, looked up once instead of in every run",
-    )
-    from_masks.add_argument(
-        "dataset", choices=VIDEO_SETS, metavar="DATASET", help=", ".join(VIDEO_SETS)
-    )
-    output(from_masks)
-    dataset(from_masks, required=True)
+    command("to-json", "a table becomes moments.json", False)("file", type=Path, metavar="CSV")
+    add = command("to-csv", "moments.json becomes a table", None)
+    add("file", type=Path, metavar="JSON")
+    text = "between columns (default: %(default)s)"
+    add("--delimiter", choices=tuple(DELIMITERS), default="comma", help=text)
+    text = "several moments.json become one: frames count that any of them names; where they "
+    text += "differ about an object, a line says so"
+    command("merge", text, None)("files", type=Path, nargs="+", metavar="JSON")
+    text = "holds moments.json against the expressions of a data set; status 1 if there is a "
+    add = command("validate", text + "problem", True, writes=False)
+    add("file", type=Path, metavar="JSON")
+    text = "writes the frames in which an object has a mask as its moments: what a reader takes "
+    text += "for want of moments.json, looked up once instead of in every run"
+    add = command("from-masks", text, True)
+    add("dataset", choices=VIDEO_SETS, metavar="DATASET", help=", ".join(VIDEO_SETS))
     return parser
 
 

@@ -206,36 +206,34 @@ def merge(files: Mapping[str, Moments]) -> tuple[Moments, list[str]]:
         InputError: one file knows an expression's moments by object and another their union alone.
     """
     merged: Moments = {}
-    origin: dict[tuple[str, str, str], str] = {}  # where an object's spans come from first
-    first: dict[tuple[str, str], str] = {}  # where an expression comes from first
+    origin: dict[tuple[str, ...], str] = {}  # the file that is the first to speak of something
     conflicts = []
-    for name, moments in files.items():
-        for video, known in moments.items():
-            for expression, objects in known.items():
-                where = f"video {video}, expression {expression}"
-                before = first.setdefault((video, expression), name)
-                together = merged.setdefault(video, {}).setdefault(expression, {})
-                if before != name and bool(together) != bool(objects):
-                    says, denies = (before, name) if together else (name, before)
-                    conflicts.append(f"{where}: has a target in {says}, none in {denies}")
-                for obj, intervals in objects.items():
-                    key, here = (video, expression, obj), f"{where}, object {obj}"
-                    new = unite(intervals)
-                    if obj not in together:
-                        together[obj] = new
-                        origin[key] = name
-                        continue
-                    if new != together[obj]:
-                        conflicts.append(
-                            f"{here}: {_shown(together[obj])} in {origin[key]}, "
-                            f"{_shown(new)} in {name}"
-                        )
-                    together[obj] = unite([*together[obj], *new])
-                if ANY_OBJECT in together and len(together) > 1:
-                    raise InputError(
-                        f"{name}: {where}: moments by object here and of '{ANY_OBJECT}' in "
-                        f"{before}, or the other way round; keep one of them"
-                    )
+    entries = [
+        (name, video, expression, objects)
+        for name, moments in files.items()
+        for video, known in moments.items()
+        for expression, objects in known.items()
+    ]
+    for name, video, expression, objects in entries:
+        where = f"video {video}, expression {expression}"
+        before = origin.setdefault((video, expression), name)
+        together = merged.setdefault(video, {}).setdefault(expression, {})
+        if before != name and bool(together) != bool(objects):
+            says, denies = (before, name) if together else (name, before)
+            conflicts.append(f"{where}: has a target in {says}, none in {denies}")
+        for obj, intervals in objects.items():
+            first, new = origin.setdefault((video, expression, obj), name), unite(intervals)
+            old = together.setdefault(obj, new)
+            if new != old:
+                conflicts.append(
+                    f"{where}, object {obj}: {_shown(old)} in {first}, {_shown(new)} in {name}"
+                )
+            together[obj] = unite([*old, *new])
+        if ANY_OBJECT in together and len(together) > 1:
+            raise InputError(
+                f"{name}: {where}: moments by object here and of '{ANY_OBJECT}' in {before}, or "
+                "the other way round; keep one of them"
+            )
     return merged, conflicts
 
 

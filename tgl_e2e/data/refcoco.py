@@ -88,9 +88,11 @@ class ShapeMasks:
         if position != 0:
             raise IndexError(f"frame {position} of a video of 1 frame")
         mask = np.zeros(self.size, dtype=bool)
-        for obj, place in self.tracks:
-            if obj in objects:
-                mask |= self._draw(place)
+        try:
+            for obj, place in self.tracks:
+                mask |= draw(self.store.get(place), self.size) if obj in objects else False
+        except ValueError as error:
+            raise InputError(f"{self.store.origin}: {error}; get the file again") from None
         return mask
 
     def visible(self, obj: str) -> np.ndarray:
@@ -98,12 +100,6 @@ class ShapeMasks:
 
     def appears(self, obj: str) -> bool:
         return any(name == obj for name, _ in self.tracks)
-
-    def _draw(self, place: Place) -> np.ndarray:
-        try:
-            return draw(self.store.get(place), self.size)
-        except ValueError as error:
-            raise InputError(f"{self.store.origin}: {error}; get the file again") from None
 
 
 class Sentences(Sequence):
@@ -164,6 +160,8 @@ def read_refcoco(
             key, file = image["id"], str(image["file_name"])
             place, size = f"image entry {key}", [int(image["height"]), int(image["width"])]
             its_tracks = tracks.get(key, [])
+            if min(size) < 1:
+                raise ValueError
         except (KeyError, TypeError, ValueError):
             faults.error(IMAGE_ENTRY, path, "", _shown(image))
             continue
