@@ -24,6 +24,7 @@ from tgl_e2e.training.config import TrainConfig
 LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 1000
 Check = Callable[[str], object] | None  # raises InputError for a text that is no input
+RENDERED = {name for name, info in DATASETS.items() if info.synthetic}  # where no root is given
 DRAWN = {"coco", "scenes"}  # as they are asked for, without an end
 
 
@@ -99,7 +100,7 @@ def validation_clips(
 
 
 def _is_rendered(config: TrainConfig) -> bool:
-    return config.dataset == "motion" and not config.root
+    return config.dataset in RENDERED and not config.root
 
 
 def _is_mixture(config: TrainConfig) -> bool:
@@ -160,7 +161,7 @@ def _mixed(
         elif name == "scenes":
             sprites = read_sprites(root.split("+"), split)
             sources.append(SceneClips(sprites, options, length, seed))
-        elif name == "motion" and not root:
+        elif name in RENDERED and not root:
             sources.append(MotionClips(options, length, seed, split))
         else:
             recorded = [read_dataset(name, Path(root), split)]
