@@ -92,8 +92,12 @@ class RLEMasks:
         return found
 
 
-def read_mevis(root: str | Path, split: str, kind: str = "mevis") -> VideoDataset:
+def read_mevis(
+    root: str | Path, split: str, kind: str = "mevis", annotated: bool = True
+) -> VideoDataset:
     """Reads one split: names, texts, the places of the masks, and moments; no frame and no mask.
+
+    annotated: False: without moments.json, which may be unfinished; nothing is said of it.
 
     Without moments.json, in a split that has masks, an object's moments are the frames where it
     has a mask (a warning says so); in a split without masks they stay unknown.
@@ -112,12 +116,12 @@ def read_mevis(root: str | Path, split: str, kind: str = "mevis") -> VideoDatase
     masks_path = folder / "mask_dict.json"
     masks = MaskFile(masks_path) if masks_path.exists() else None
     moments_path = folder / MOMENTS_NAME
-    moments = MomentsFile(moments_path) if moments_path.exists() else None
+    moments = MomentsFile(moments_path) if annotated and moments_path.exists() else None
     videos = tuple(
         _video(name, entry, frames_root / name, meta_path, masks, moments)
         for name, entry in meta.items()
     )
-    if moments is None:
+    if moments is None and annotated:
         masked = any(e.masks is not None for video in videos for e in video.expressions)
         LOGGER.warning(
             "%s is missing: %s",

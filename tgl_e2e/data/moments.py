@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tgl_e2e import cli
+from tgl_e2e.data.agreement import compare, read_annotators, report
 from tgl_e2e.data.base import Span, VideoRecord, VisibleMoments
 from tgl_e2e.data.check.findings import Findings
 from tgl_e2e.data.check.listing import Listed, read_listing
@@ -105,6 +106,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     output(from_masks)
     dataset(from_masks, required=True)
+    agree = command(
+        "agree",
+        "temporal IoU of annotators who marked the same expressions, and where they differ most",
+    )
+    agree.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="annotations.jsonl of tgl_e2e.app, or a moments.json of each annotator",
+    )
+    agree.add_argument("--worst", type=int, default=10, metavar="N", help="(default: 10)")
     return parser
 
 
@@ -155,6 +168,10 @@ def _from_masks(options: argparse.Namespace) -> int:
     return 0
 
 
+def _agree(options: argparse.Namespace) -> None:
+    print("\n".join(report(compare(read_annotators(options.files)), options.worst)))
+
+
 def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:
     moments = {}
     for expression in video.expressions:
@@ -193,6 +210,7 @@ COMMANDS = {
     "merge": _merge,
     "validate": _validate,
     "from-masks": _from_masks,
+    "agree": _agree,
 }
 
 if __name__ == "__main__":

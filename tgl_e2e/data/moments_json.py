@@ -33,7 +33,7 @@ def read_moments(path: Path) -> Moments:
             for expression, known in entry["expressions"].items():
                 where = f"video {video}, expression {expression}"
                 moments.setdefault(video, {})[expression] = {
-                    str(obj): [_span(*interval) for interval in intervals]
+                    str(obj): [read_span(*interval) for interval in intervals]
                     for obj, intervals in known["objects"].items()
                 }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -44,7 +44,8 @@ def read_moments(path: Path) -> Moments:
     return moments
 
 
-def _span(start: object, end: object) -> Span:
+def read_span(start: object, end: object) -> Span:
+    """An interval as a file has it; ValueError, in words, if it is none."""
     for value in (start, end):
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{value!r} is no frame position")
@@ -103,8 +104,8 @@ def merge(files: Mapping[str, Moments]) -> tuple[Moments, list[str]]:
                         continue
                     if new != together[obj]:
                         conflicts.append(
-                            f"{here}: {_shown(together[obj])} in {origin[key]}, "
-                            f"{_shown(new)} in {name}"
+                            f"{here}: {shown(together[obj])} in {origin[key]}, "
+                            f"{shown(new)} in {name}"
                         )
                     together[obj] = unite([*together[obj], *new])
                 if ANY_OBJECT in together and len(together) > 1:
@@ -115,5 +116,6 @@ def merge(files: Mapping[str, Moments]) -> tuple[Moments, list[str]]:
     return merged, conflicts
 
 
-def _shown(intervals: Sequence[Span]) -> str:
+def shown(intervals: Sequence[Span]) -> str:
+    """For people: "[2, 5], [8, 9]"."""
     return ", ".join(f"[{start}, {end}]" for start, end in intervals) or "nothing"
