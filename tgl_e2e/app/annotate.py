@@ -49,25 +49,9 @@ def routes(jobs: Jobs, library: Library, checkpoint: str | None) -> APIRouter:
 
     @router.get("/videos/{video}/expressions/{expression}")
     def expression(split: str, video: str, expression: str, annotator: str = "") -> dict:
+        asked = suggestions.get((split, video, expression))
         opened = library.split(split)
-        record = opened.expression(video, expression)
-        visible = visible_spans(record)
-        return {
-            "text": record.text,
-            "num_frames": opened.video(video).num_frames,
-            "masks": record.masks is not None and bool(record.objects),
-            "objects": [
-                {"id": obj, "colour": web_colour(n), "visible": visible.get(obj)}
-                for n, obj in enumerate(objects_of(record))
-            ],
-            "annotation": _shown(opened.store.annotation(video, expression, annotator)),
-            "others": {
-                name: a.state
-                for name, a in opened.store.states(video, expression).items()
-                if name != annotator
-            },
-            "suggestion": suggestions.get((split, video, expression)),
-        }
+        return {**_facts(opened, video, expression, annotator), "suggestion": asked}
 
     @router.put("/videos/{video}/expressions/{expression}")
     def save(split: str, video: str, expression: str, change: Change) -> Response:
@@ -142,6 +126,24 @@ def _listed(split: Split, name: str, annotator: str) -> dict[str, Any]:
             }
         )
     return {"name": name, "expressions": expressions}
+
+
+def _facts(split: Split, video: str, expression: str, annotator: str) -> dict[str, Any]:
+    """What the page needs to know of an expression."""
+    record = split.expression(video, expression)
+    visible = visible_spans(record)
+    states = split.store.states(video, expression)
+    return {
+        "text": record.text,
+        "num_frames": split.video(video).num_frames,
+        "masks": record.masks is not None and bool(record.objects),
+        "objects": [
+            {"id": obj, "colour": web_colour(n), "visible": visible.get(obj)}
+            for n, obj in enumerate(objects_of(record))
+        ],
+        "annotation": _shown(split.store.annotation(video, expression, annotator)),
+        "others": {name: a.state for name, a in states.items() if name != annotator},
+    }
 
 
 def _shown(annotation: Annotation) -> dict[str, Any]:

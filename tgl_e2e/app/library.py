@@ -20,6 +20,7 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.moments import spans
 
 FILL = 110  # opacity of a mask's inside, of 255
+MOST = 126  # objects that a palette has colours for
 PICTURE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
@@ -119,15 +120,16 @@ def masks_png(expression: ExpressionRecord, position: int) -> bytes:
     masks = [expression.masks.read((obj,), position) for obj in objects or ()]
     shape = masks[0].shape if masks else (1, 1)
     drawn = np.zeros(shape, np.uint8)
-    # 0 is transparent; object n has 1 + 2n inside and 2 + 2n on its contour.
-    for n, mask in enumerate(masks[:127]):
+    # 0 is transparent, 1 white around objects; object n is 2 + 2n inside and 3 + 2n on its contour.
+    for n, mask in enumerate(masks[:MOST]):
         inner = shrunk(mask, max(1, round(min(shape) / 240)))
-        drawn[mask] = 1 + 2 * n
-        drawn[mask & ~inner] = 2 + 2 * n
+        drawn[~shrunk(~mask, 1) & ~mask & (drawn == 0)] = 1
+        drawn[mask] = 2 + 2 * n
+        drawn[mask & ~inner] = 3 + 2 * n
     image = Image.fromarray(drawn, "P")
-    colours = [value for n in range(len(masks[:127])) for value in colour(n) * 2]
-    image.putpalette([0, 0, 0, *colours])
-    alpha = bytes([0] + [FILL, 255] * len(masks[:127]))
+    colours = [value for n in range(len(masks[:MOST])) for value in colour(n) * 2]
+    image.putpalette([0, 0, 0, 255, 255, 255, *colours])
+    alpha = bytes([0, 200] + [FILL, 255] * len(masks[:MOST]))
     file = io.BytesIO()
     image.save(file, "PNG", transparency=alpha, compress_level=1)
     return file.getvalue()

@@ -106,17 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     output(from_masks)
     dataset(from_masks, required=True)
-    agree = command(
-        "agree",
-        "temporal IoU of annotators who marked the same expressions, and where they differ most",
-    )
-    agree.add_argument(
-        "files",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="annotations.jsonl of tgl_e2e.app, or a moments.json of each annotator",
-    )
+    agree = command("agree", "temporal IoU of annotators of the same, and where they differ most")
+    what = "annotations.jsonl of tgl_e2e.app, or a moments.json of each annotator"
+    agree.add_argument("files", type=Path, nargs="+", metavar="FILE", help=what)
     agree.add_argument("--worst", type=int, default=10, metavar="N", help="(default: 10)")
     return parser
 

@@ -123,7 +123,6 @@ export function startAnnotate(about) {
       say(byId("no-work"), error.message, "bad");
       return say(line, error.message, "bad");
     }
-    const sameVideo = here?.video === video;
     here = { video, expression, path, facts, content: structuredClone(saver.opened(path, who, facts.annotation)) };
     if (!histories.has(path)) histories.set(path, { undo: [], redo: [] });
     Object.assign(desk, { count: facts.num_frames, objects: facts.objects, selected: facts.objects[0]?.id ?? null, pending: null, position: 0 });
@@ -140,7 +139,7 @@ export function startAnnotate(about) {
     byId("saved").textContent = "";
     const frames = `${base()}/videos/${encodeURIComponent(video.name)}/frames`;
     draw();
-    player.open((i) => `${frames}/${i}`, facts.masks ? (i) => `${path}/masks/${i}` : null, facts.num_frames, sameVideo ? desk.position : 0);
+    player.open((i) => `${frames}/${i}`, facts.masks ? (i) => `${path}/masks/${i}` : null, facts.num_frames);
     if (!facts.objects.length) say(line, "no object is listed: the expression has no target. Enter agrees; M says that one is missing.", "faint");
   }
 
@@ -154,9 +153,9 @@ export function startAnnotate(about) {
   const button = (name) => document.querySelector(`#desk [data-do="${name}"]`);
 
   function draw() {
-    const { content, facts } = here;
+    const { content } = here;
     desk.wrong = content.wrong;
-    desk.maybe = facts.suggestion && !content.objects[desk.selected]?.length ? spansOf(facts.suggestion, 0.5) : [];
+    desk.maybe = maybe();
     rows.draw(suggestion());
     byId("note").value = content.note;
     for (const [name, on] of [["unclear", content.state === "unclear"], ["missing", content.missing], ["wrong", content.wrong.includes(desk.selected)]]) {
@@ -167,6 +166,12 @@ export function startAnnotate(about) {
     button("redo").disabled = !redo.length;
     for (const name of ["in", "out", "all", "split", "remove", "wrong", "suggest"]) button(name).disabled = desk.selected === null;
     if (!about.network) button("suggest").disabled = true;
+  }
+
+  // What S would accept for the selected object.
+  function maybe() {
+    const { suggestion: relevance } = here.facts;
+    return relevance && !desk.spans(desk.selected).length ? spansOf(relevance, 0.5) : [];
   }
 
   function suggestion() {
@@ -225,9 +230,8 @@ export function startAnnotate(about) {
       if (desk.selected === obj) return;
       desk.selected = obj;
       desk.pending = null;
-      const { maybe } = desk;
-      desk.maybe = here.facts.suggestion && !desk.spans(obj).length ? spansOf(here.facts.suggestion, 0.5) : [];
-      if (maybe !== desk.maybe) rows.update();
+      desk.maybe = maybe();
+      rows.update();
       button("wrong").setAttribute("aria-pressed", here.content.wrong.includes(obj));
     },
     seek: (frame) => player.step(frame - desk.position),

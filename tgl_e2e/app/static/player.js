@@ -16,10 +16,10 @@ export class Player {
     this.rate = 10;
   }
 
-  open(frameAddress, maskAddress, count, position = 0) {
+  open(frameAddress, maskAddress, count) {
     [this.frameAddress, this.maskAddress, this.count] = [frameAddress, maskAddress, count];
     this.playing = false;
-    this.show(Math.min(position, count - 1));
+    this.show(0);
   }
 
   load(address) {

@@ -69,7 +69,7 @@ export function startTry(about) {
       recorder.onstop = () => {
         stream.getTracks().forEach((track) => track.stop());
         video.srcObject = null;
-        byId("camera").textContent = "Record with the camera";
+        byId("camera").textContent = "Camera";
         take(new Blob(pieces, { type: recorder.mimeType }), "camera.webm");
         recorder = null;
       };
@@ -89,7 +89,7 @@ export function startTry(about) {
     const example = await api("api/example");
     chosen = { id: "example", name: example.name };
     byId("drop-text").textContent = example.name;
-    say(byId("video-line"), `drawn shapes, for the network ${example.network}`, "good");
+    say(byId("video-line"), `drawn shapes, with ${example.network}`, "good");
     watch("api/example.mp4");
     byId("texts").replaceChildren();
     example.texts.forEach(addText);
