@@ -19,7 +19,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 if CHROMIUM is None:
     pytest.skip("needs Chromium", allow_module_level=True)
-PATIENCE = 240_000  # ms: of a machine that is busy otherwise
+PATIENCE = 600_000  # ms: of a machine that is busy otherwise
 SIZES = {"desk": (1280, 800), "phone": (390, 844)}
 
 

@@ -163,11 +163,11 @@ def test_uploads_are_gone_at_the_end(tmp_path, monkeypatch, how):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--root", "nowhere"], "nowhere: no such folder"),
-        (["--root", "{tmp}"], "no data set in the layout of MeViS"),
-        (["--checkpoint", "runs/no/such"], "no such folder"),
+        (["--root", "nowhere", "--port", "0"], "nowhere: no such folder"),
+        (["--root", "{tmp}", "--port", "0"], "no data set in the layout of MeViS"),
+        (["--checkpoint", "runs/no/such", "--port", "0"], "no such folder"),
         (["--port", "{taken}"], "give another --port"),
-        (["--port", "99999999"], "give another --port"),
+        (["--port", "99999999"], "from 0 to 65535"),
         (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
     ],
 )

@@ -111,15 +111,16 @@ def _checkpoint(given: str | None) -> str | None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise InputError(f"--port {port}: give a number from 0 to {2**16 - 1}")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen()  # whoever reads the address may connect
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{host}, port {port}: {reason}; give another --port") from None
+    except OSError as error:
+        raise InputError(f"{host}, port {port}: {error.strerror}; give another --port") from None
     return listening
 
 
