@@ -216,7 +216,7 @@ def test_trying(page, served, tmp_path):
     assert page.inner_text(".tip").startswith("frame 7: relevance 0.")
     press(page, "ArrowRight")
     until(page, "document.getElementById('v-frame').textContent === 'frame 8'")
-    page.fill("#threshold", "0.01")
+    page.fill("#threshold", "0")
     assert page.inner_text("#v-timeline .faint") == "M+ in 12 of 12 frames"
     page.fill("#threshold", "1")
     assert page.inner_text("#v-timeline .faint") == "not found"
