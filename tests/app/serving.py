@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import quote
 
 import av
 import numpy as np
@@ -112,7 +113,7 @@ class Server:
         return status, json.loads(content) if "json" in (kind or "") else content
 
     def upload(self, path: Path) -> tuple[int, dict]:
-        return self.ask(f"api/uploads?name={path.name}", "POST", path.read_bytes())
+        return self.ask(f"api/uploads?name={quote(path.name)}", "POST", path.read_bytes())
 
     def wait(self, run: str, until: tuple[str, ...], seconds: float = 300) -> dict:
         """The run's status once its state is one of these."""

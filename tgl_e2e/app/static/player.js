@@ -17,6 +17,7 @@ export class Player {
   }
 
   open(frameAddress, maskAddress, count) {
+    if (frameAddress(0) !== this.frameAddress?.(0)) this.blank(); // another video's frame would mislead
     [this.frameAddress, this.maskAddress, this.count] = [frameAddress, maskAddress, count];
     this.playing = false;
     this.show(0);
@@ -59,15 +60,17 @@ export class Player {
     for (let i = 1; i <= AHEAD; i++) if (this.position + i < this.count) this.layers(this.position + i);
   }
 
+  blank(text = "") {
+    const context = this.canvas.getContext("2d");
+    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    context.fillStyle = "#98a2b3";
+    context.font = "16px sans-serif";
+    context.fillText(text, 20, 30);
+  }
+
   draw(layers) {
     const context = this.canvas.getContext("2d");
-    if (!layers.length) {
-      context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-      context.fillStyle = "#98a2b3";
-      context.font = "16px sans-serif";
-      context.fillText("this frame cannot be shown", 20, 30);
-      return;
-    }
+    if (!layers.length) return this.blank("this frame cannot be shown");
     const [frame] = layers;
     [this.canvas.width, this.canvas.height] = [frame.naturalWidth, frame.naturalHeight];
     for (const layer of layers) context.drawImage(layer, 0, 0, this.canvas.width, this.canvas.height);
