@@ -115,7 +115,7 @@ class Server:
     def upload(self, path: Path) -> tuple[int, dict]:
         return self.ask(f"api/uploads?name={quote(path.name)}", "POST", path.read_bytes())
 
-    def wait(self, run: str, until: tuple[str, ...], seconds: float = 300) -> dict:
+    def wait(self, run: str, until: tuple[str, ...], seconds: float = 900) -> dict:
         """The run's status once its state is one of these."""
         deadline = time.monotonic() + seconds
         while True:

@@ -230,11 +230,11 @@ def test_trying(page, served, tmp_path):
     assert len(shown["masks"]) == 12
 
     page.click("#camera")
-    until(page, "document.getElementById('video').readyState >= 2")
-    page.wait_for_timeout(800)
+    until(page, "document.getElementById('video').srcObject?.active")
+    page.wait_for_timeout(1500)
     page.click("#camera")
+    until(page, "document.getElementById('drop-text').textContent === 'camera.webm'")
     page.wait_for_selector("#video-line.good")
-    assert page.inner_text("#drop-text") == "camera.webm"
 
 
 def test_the_network_suggests(page, served):

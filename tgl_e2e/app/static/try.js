@@ -15,11 +15,15 @@ export function startTry(about) {
 
   // --- the video -------------------------------------------------------------------------------
 
-  function watch(address) {
-    video.src = address;
+  function uncover() {
     byId("empty").hidden = true;
     byId("found").hidden = byId("controls").hidden = true;
     result = null;
+  }
+
+  function watch(address) {
+    uncover();
+    video.src = address;
   }
 
   async function take(file, name) {
@@ -38,7 +42,7 @@ export function startTry(about) {
       if (mine !== uploading) return;
       chosen = found;
       const [height, width] = found.size;
-      say(byId("video-line"), `${width} x ${height}, ${found.num_frames ? `about ${found.num_frames} frames` : ""} at ${Math.round(found.fps * 100) / 100}/s`, "good");
+      say(byId("video-line"), `${width} x ${height}, ${found.num_frames > 1 ? `about ${found.num_frames} frames ` : ""}at ${Math.round(found.fps * 100) / 100}/s`, "good");
     } catch (error) {
       if (mine === uploading) say(byId("video-line"), error.message, "bad");
     }
@@ -73,8 +77,8 @@ export function startTry(about) {
         take(new Blob(pieces, { type: recorder.mimeType }), "camera.webm");
         recorder = null;
       };
+      uncover();
       video.srcObject = stream;
-      byId("empty").hidden = true;
       video.play();
       recorder.start();
       byId("camera").textContent = "Stop recording";
