@@ -18,41 +18,39 @@ import sys
 import time
 from collections import defaultdict
 
+from tgl_e2e import cli
 from tgl_e2e.training.stopping import StopSignal, until_stopped
 
 LOGGER = logging.getLogger("train")
 
 
 def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for chatty in ("accelerate", "httpx", "torch.distributed"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    return cli.run("train.py", stages, "the last saved state is kept, and --resume goes on from it")
+
+
+def stages() -> None:
+    """What the command line asks for."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from tgl_e2e.errors import InputError
     from tgl_e2e.training.arguments import legs, parse_arguments
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("accelerate", "httpx", "torch.distributed"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    try:
-        arguments = parse_arguments(__doc__)
-        stop, run = StopSignal(), legs(arguments)
-        if arguments.resume and not any((leg.output / "run.json").is_file() for leg in run):
-            raise InputError(
-                f"{arguments.output}: no run to resume; start it without --resume in "
-                "an empty folder"
-            )
+    arguments = parse_arguments(__doc__)
+    stop, run = StopSignal(), legs(arguments)
+    if arguments.resume and not any((leg.output / "run.json").is_file() for leg in run):
+        raise InputError(
+            f"{arguments.output}: no run to resume; start it without --resume in an empty folder"
+        )
+    with logging_redirect_tqdm():
         for leg in run:
-            with logging_redirect_tqdm():
-                if not train(leg, arguments, stop):
-                    break
-        from accelerate import PartialState
+            if not train(leg, arguments, stop):
+                break
+    from accelerate import PartialState
 
-        PartialState().destroy_process_group()  # not before: the next stage needs it
-    except InputError as error:
-        # One from a loader's worker comes with the worker's traceback in front.
-        line = str(error).strip().splitlines()[-1].removeprefix("tgl_e2e.errors.InputError: ")
-        print(f"train.py: error: {line}", file=sys.stderr)
-        return 2
-    return 0
+    PartialState().destroy_process_group()  # not before: the next stage needs it
 
 
 def train(leg, arguments, stop: StopSignal) -> bool:
@@ -75,11 +73,8 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     folder.write_network(stage.module, stage.resolved)
     LOGGER.info("network written to %s", leg.output)
     if stage.done < stage.steps or stopping:
-        LOGGER.info(
-            "stopped at step %d of %d; go on with the same command and --resume",
-            stage.done,
-            stage.steps,
-        )
+        where = f"stopped at step {stage.done} of {stage.steps}"
+        LOGGER.info("%s; go on with the same command and --resume", where)
     for tracker in stage.accelerator.trackers:
         tracker.finish()
     folder.close()
@@ -100,15 +95,8 @@ def loop(stage, stop: StopSignal) -> bool:
     names: list[list[str]] = []  # of the samples of this step, for an error
     module.train()
     begin, waited, asked = time.perf_counter(), 0.0, time.perf_counter()
-    bar = tqdm(
-        total=stage.last,
-        initial=stage.done,
-        disable=not accelerator.is_local_main_process,
-        mininterval=2,
-        desc=stage.leg.stage,
-        unit="step",
-    )
-    with bar:
+    hidden, steps = not accelerator.is_local_main_process, {"unit": "step", "desc": stage.leg.stage}
+    with tqdm(total=stage.last, initial=stage.done, disable=hidden, mininterval=2, **steps) as bar:
         stopping = False
         if stage.unchecked:
             before = stage.best
@@ -175,19 +163,14 @@ def step(stage, recent, names, stop: StopSignal) -> tuple[dict[str, float], bool
     return row, stopping
 
 
-# --- parts of the loop ---------------------------------------------------------------------------
-
-
 def agree(accelerator, recent, norm, stop: StopSignal) -> tuple[dict[str, float], bool]:
     """Means of the losses over accumulation and processes, and whether any process shall stop; in
     one exchange, and the same on every process."""
     import torch
 
     names = list(recent)
-    values = torch.stack(
-        [torch.stack(recent[name]).mean() for name in names]
-        + [torch.tensor(float(stop.requested), device=accelerator.device)]
-    )
+    asked = torch.tensor(float(stop.requested), device=accelerator.device)
+    values = torch.stack([*(torch.stack(recent[name]).mean() for name in names), asked])
     *means, stopping = accelerator.reduce(values, "mean").tolist()
     norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
     return {**dict(zip(names, means, strict=True)), "grad_norm": norm}, stopping > 0
@@ -199,12 +182,8 @@ def not_finite(accelerator, row, step: int, losses, names: list[list[str]]) -> E
 
     from tgl_e2e.errors import InputError
 
-    broken = [
-        name
-        for loss, group in zip(losses, names, strict=True)
-        if not loss.isfinite()
-        for name in group
-    ]
+    groups = zip(losses, names, strict=True)
+    broken = [name for loss, group in groups if not loss.isfinite() for name in group]
     found = gather_object(broken) or gather_object([name for group in names for name in group])
     return InputError(
         f"the loss is {row['loss']} and the norm of its gradient {row['grad_norm']} at step "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import time
 import uuid
 import warnings
@@ -20,15 +21,26 @@ TAKEN = (errno.EAGAIN, errno.EACCES)
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it takes its place at the end, or is removed after an
-    error. Its name is short, whatever the length of the file's own."""
+    """A path beside ``path`` for a file or a new folder; it takes its place at the end, once it is
+    on the disk, or is removed after an error. Its name is short, however long the file's own is."""
     partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
     try:
         yield partial
-        os.chmod(partial, 0o666 & ~_umask())  # some libraries write for the owner alone
+        if partial.is_file():
+            flush(partial)
+            os.chmod(partial, 0o666 & ~_umask())  # some libraries write for the owner alone
         os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """To the disk itself, before its name is given to it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
+from small_coco import write_coco
 from small_sets import NAMES, WIDTH, edit_json, write_davis, write_mevis, write_refcoco, write_ytvos
 
-from tgl_e2e.data.check.__main__ import main
+from tgl_e2e.data.check import main
 from tgl_e2e.data.datasets import read_dataset
 from tgl_e2e.data.synthetic.__main__ import main as write_motion
 
@@ -73,14 +74,14 @@ def expression(content, key="0"):
 
 
 MEVIS_FAULTS = [
-    (META, lambda c: expression(c).pop("exp"), "expressions without a text: 1 (meta_expr"),
+    (META, lambda c: expression(c).pop("exp"), "Unicode: 1 (video clip, expression 0"),
     (META, lambda c: expression(c).update(anno_id=[77]), "mask_dict.json does not have: 1 (video"),
-    (META, lambda c: expression(c).update(anno_id=7), "obj_id or anno_id are damaged: 1"),
-    (META, lambda c: expression(c).update(obj_id=[]), "obj_id or anno_id are damaged: 1"),
+    (META, lambda c: expression(c).update(anno_id=7), "obj_id or anno_id damaged: 1"),
+    (META, lambda c: expression(c).update(obj_id=[]), "obj_id or anno_id damaged: 1"),
     (META, lambda c: c["videos"]["clip"]["frames"].append("x"), "not there: 1 ("),
     (META, lambda c: c["videos"]["clip"]["frames"].append("x"), "fewer masks than the video"),
     (META, lambda c: c["videos"]["clip"]["frames"].append(NAMES[0]), "frames listed twice: 1"),
-    (META, lambda c: c["videos"].update(other=3), "a list of frames or expressions: 1"),
+    (META, lambda c: c["videos"].update(other=3), "no list of frames or expressions: 1"),
     (META, lambda c: c["videos"].update(o={"frames": [], "expressions": {}}), "no frame listed: 1"),
     (META, lambda c: c["videos"].update(o=c["videos"]["clip"]), "without a folder of frames: 1"),
     (MASKS, lambda c: c["12"][3].update(size=[WIDTH, WIDTH]), "annotation 12, frame 3: size [20, "),
@@ -91,7 +92,7 @@ MEVIS_FAULTS = [
     (MOMENTS, lambda c: c.update(version=3), "of another version or form: 1"),
     (MOMENTS, lambda c: c["videos"].update(other={}), "moments of unknown videos: 1 (video other)"),
     (MOMENTS, lambda c: c["videos"]["clip"]["expressions"].update({"9": 0}), "unknown expressions"),
-    (MOMENTS, lambda c: c["videos"]["clip"]["expressions"].pop("0"), "without an entry in moments"),
+    (MOMENTS, lambda c: c["videos"]["clip"]["expressions"].pop("0"), "no entry in moments.json"),
     (MOMENTS, lambda c: expression(c)["objects"].update({"5": [[0, 0]]}), "unknown objects: 1"),
     (MOMENTS, lambda c: expression(c)["objects"].update({"1": []}), "objects without moments: 1"),
     (MOMENTS, lambda c: expression(c)["objects"].update({"*": [[0, 1]]}), 'moments of "*" and'),
@@ -132,7 +133,7 @@ def test_all_faults_are_reported_at_once_with_counts(tmp_path, capsys):
         f"not there: 1 ({frames[1]})",
         "cannot be read: 1",
         "frames differ in size: 1 (clip)",
-        "without an entry in moments.json: 3",
+        "no entry in moments.json: 3",
         "size of their picture: 1",
     ):
         problem(lines, what)
@@ -163,7 +164,7 @@ def test_faults_of_palette_annotations(tmp_path, capsys):
     ):
         problem(lines, what)
     edit_json(meta, lambda c: c["videos"]["0043f083b5"].pop("frames"))
-    problem(run(capsys, "ref-youtube-vos", root)[1], "a list of frames or expressions: 1")
+    problem(run(capsys, "ref-youtube-vos", root)[1], "no list of frames or expressions: 1")
 
 
 def test_annotations_of_no_expression_are_left_alone(tmp_path, capsys):
@@ -198,14 +199,15 @@ def test_davis_needs_four_expressions_per_object(tmp_path, capsys):
     ("change", "what"),
     [
         (lambda c: c["images"][0].pop("height"), "image entries without id, file_name"),
-        (lambda c: c["images"][0].pop("caption"), "expressions without a text: 1 (image entry 1)"),
+        (lambda c: c["images"][0].update(height=-3), "image entries without id, file_name"),
+        (lambda c: c["images"][0].pop("caption"), "no text, or none in Unicode: 1 (image entry 1)"),
         (lambda c: c["images"][0].update(id=2), "stand there twice: 1 (image entry 2)"),
         (lambda c: c["images"][3].update(file_name="x.jpg"), "pictures that are not there: 1"),
         (lambda c: c["images"][0].update(width=7), "differ in size from their picture: 1"),
         (lambda c: c["annotations"].pop(), "sentences without an annotation: 1 (image entry 4)"),
         (lambda c: c["annotations"][0].update(image_id=9), "unknown image entries: 1 (annot"),
         (lambda c: c["annotations"][0].pop("id"), "annotations without id"),
-        (lambda c: c["annotations"][0].update(segmentation=[[1]]), "cannot be drawn: 1 (annot"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1]]), "be drawn: 1 (image entry 1"),
         (lambda c: c["annotations"][3]["segmentation"].update(counts="zzz"), "cannot be drawn: 1"),
     ],
 )
@@ -216,6 +218,15 @@ def test_faults_of_refcoco(tmp_path, capsys, change, what):
     assert status == 1
     problem(lines, what)
     assert [line for line in lines if line.startswith("val: ")][-1].endswith("no problem")
+
+
+def test_a_folder_in_the_format_of_coco(tmp_path, capsys):
+    write_coco(tmp_path)
+    status, lines, _ = run(capsys, "coco", tmp_path)
+    assert status == 0 and lines[-1].startswith("train: 2 videos, ")
+    edit_json(tmp_path / "instances_train.json", lambda c: c.pop("images"))
+    status, _, errors = run(capsys, "coco", tmp_path)
+    assert status == 2 and "not of COCO's format" in errors[0]
 
 
 def test_what_cannot_be_read_at_all_ends_with_status_2(tmp_path, capsys):
@@ -251,5 +262,5 @@ def test_names_and_order_of_frames_are_looked_at(tmp_path, capsys):
     problem(lines, "not listed in the order of time: 2")
     edit_json(meta, lambda c: c["videos"].update({"../x": c["videos"]["clip"]}))
     _, lines, _ = run(capsys, "mevis", tmp_path)
-    problem(lines, "no safe names of files: 1")
+    problem(lines, "no safe name of a file: 1")
     assert folder

@@ -36,14 +36,13 @@ def test_equal_to_a_json_reader(tmp_path, style):
     file = MaskFile(path)
     assert list(file) == list(tracks)
     for name, track in tracks.items():
-        assert file.length[name] == len(track)
-        first = file.first[name]
-        assert [file.rle(first + i) for i in range(len(track))] == track
-        assert file.present(first, len(track)).tolist() == [m is not None for m in track]
+        assert name in file and file.length(name) == len(track)
+        assert [file.rle(name, i) for i in range(len(track))] == track
+        assert file.present(name).tolist() == [m is not None for m in track]
     copy = pickle.loads(pickle.dumps(file))
-    number = next(i for i in range(20) if file.rle(i) is not None)
-    assert copy.rle(number) == file.rle(number)
-    assert coco_mask.decode(copy.rle(number)).shape == (40, 50)
+    name = next(name for name in file if file.length(name) and file.rle(name, 0) is not None)
+    assert copy.rle(name, 0) == file.rle(name, 0)
+    assert coco_mask.decode(copy.rle(name, 0)).shape == (40, 50)
 
 
 def test_an_empty_file_of_masks(tmp_path):
@@ -73,12 +72,20 @@ def test_a_file_cut_short_is_named(tmp_path):
         MaskFile(path)
 
 
-@pytest.mark.parametrize("mask", ['{"size": [3]}', '{"size": [3, 4], "counts": 5}', "{nonsense}"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        '{"size": [3]}',
+        '{"size": [3, null], "counts": "a"}',
+        '{"size": [3, 4], "counts": 5}',
+        "{nonsense}",
+    ],
+)
 def test_a_mask_that_is_none_is_named_when_it_is_read(tmp_path, mask):
     path = tmp_path / "mask_dict.json"
     path.write_text(f'{{"1": [{mask}]}}')
     with pytest.raises(InputError, match=r"mask_dict\.json: byte 7: not a COCO RLE"):
-        MaskFile(path).rle(0)
+        MaskFile(path).rle("1", 0)
 
 
 def test_masks_stay_in_their_file(tmp_path):
@@ -93,6 +100,6 @@ def test_masks_stay_in_their_file(tmp_path):
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(list(file)) == 100 and file.rle(99 * len(masks)) == masks[0]
+    assert len(list(file)) == 100 and file.rle("99", 0) == masks[0]
     assert path.stat().st_size > 5e6 and kept < 0.05 * path.stat().st_size
     assert peak < 0.1 * path.stat().st_size

@@ -10,10 +10,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from tgl_e2e.data.base import Pictures
-from tgl_e2e.data.mevis import read_mevis
+from tgl_e2e.data.datasets import read_dataset
 from tgl_e2e.errors import InputError
 
 HEIGHT, WIDTH, FRAMES = 12, 20, 6
+
+
+def read_mevis(root, split):
+    return read_dataset("mevis", root, split)
 
 
 def rle(mask):
@@ -105,10 +109,6 @@ def test_masks_are_unions_and_decoded_frame_by_frame(root):
         assert (broken.mask(t) == (TRACKS["11"][t] | TRACKS["12"][t])).all()
         assert nothing.mask(t).shape == (HEIGHT, WIDTH) and not nothing.mask(t).any()
     assert one.mask(0).dtype == bool
-    by_object = two.object_masks([1, 3, 5])
-    assert list(by_object) == ["0", "1"] and by_object["1"].shape == (3, HEIGHT, WIDTH)
-    assert (by_object["1"] == TRACKS["11"][[1, 3, 5]]).all()
-    assert nothing.object_masks([0, 1]) == {}
     with pytest.raises(IndexError):
         one.mask(FRAMES)
 
@@ -158,7 +158,7 @@ def test_split_without_masks(root, caplog):
     )
     one, *_, nothing = read_mevis(root, "valid_u").videos[0].expressions
     assert one.objects is None and one.masks is None
-    assert one.mask(0) is None and one.object_masks([0]) is None
+    assert one.mask(0) is None
     assert one.intervals(FRAMES) == [(1, 2)] and not one.no_target and nothing.no_target
     (root / "valid_u" / "moments.json").unlink()
     one = read_mevis(root, "valid_u").videos[0].expressions[0]
@@ -276,11 +276,15 @@ def shorten_track(content):
         (
             "moments.json",
             lambda c: c["videos"]["clip"]["expressions"]["0"].update(objects={"7": [[0, 1]]}),
-            "'7'",
+            "object 7",
         ),
         ("meta_expressions.json", lambda c: c.pop("videos"), "videos"),
-        ("meta_expressions.json", lambda c: c["videos"]["clip"].pop("frames"), "clip lacks frames"),
-        ("meta_expressions.json", lambda c: c["videos"]["clip"]["frames"].clear(), "no frames"),
+        ("meta_expressions.json", lambda c: c["videos"]["clip"].pop("frames"), "clip: no list of"),
+        (
+            "meta_expressions.json",
+            lambda c: c["videos"]["clip"]["frames"].clear(),
+            "clip: no frame",
+        ),
         (
             "meta_expressions.json",
             lambda c: c["videos"]["clip"]["frames"].__setitem__(0, "nowhere"),

@@ -95,7 +95,7 @@ FAULTS = [
     ("a,0,,3,4", "row 2, column object: is empty; write the object, or *"),
     (",0,1,3,4", "row 2, column video: is empty"),
     ("a,,1,3,4", "row 2, column expression: is empty"),
-    ("a,0,3.0,3,4", "row 2, column object: '3.0' looks like an id that a spreadsheet"),
+    ("a,0,3.0,3,4", "row 2, column object: '3.0' looks like an id that became a number"),
     ("a,1.0,3,3,4", "row 2, column expression: '1.0' looks like"),
     ("4.3E+86,0,3,3,4", "row 2, column video: '4.3E+86' looks like"),
     ("a,0,1,3,4\n\na,0,1,3,4", "row 4: repeats row 2"),
@@ -148,11 +148,11 @@ def test_ids_and_frames_are_held_against_the_data_set(tmp_path, capsys):
     arguments = ("--output", tmp_path / "m.json", "--root", root, "--split", "train")
     rows = {
         "003234408d,0,1,0,4": "row 2, column end: 4 lies outside the video, whose last frame is 3",
-        "3234408d,0,1,0,3": "column video: '3234408d' is unknown, '003234408d' is not: a spread",
-        "003234408d,0.0,1,0,3": "column expression: '0.0' is unknown, '0' is not",
-        "003234408d,7,1,0,3": "column expression: '7' is unknown; there is 0, 1",
-        "003234408d,0,1.0,0,3": "column object: '1.0' is unknown, '1' is not",
-        "003234408d,0,2,0,3": "column object: '2' is unknown; there is 1",
+        "3234408d,0,1,0,3": "column video: '3234408d' is unknown, there is 003234408d",
+        "003234408d,0.0,1,0,3": "column expression: '0.0' is unknown, there is 0",
+        "003234408d,7,1,0,3": "column expression: '7' is unknown, there is 1, 0",
+        "003234408d,0,1.0,0,3": "column object: '1.0' is unknown, there is 1",
+        "003234408d,0,2,0,3": "column object: '2' is unknown, there is 1",
         "003234408d,0,,,": "column object: is empty, but the expression means 1",
     }
     for row, message in rows.items():
@@ -191,12 +191,26 @@ def test_validate_reports_every_problem(tmp_path, capsys):
         "outside the video: 1",
         "objects without moments: 1",
         "unknown expressions: 1",
-        "without an entry in moments.json: 1 (video clip, expression 2)",
+        "no entry in moments.json: 1 (video clip, expression 2)",
     ):
         assert what in out
     arguments = ("--root", root, "--split", "train")
     assert run(capsys, "validate", tmp_path / "none.json", *arguments)[0] == 2
     assert run(capsys, "validate", path, "--root", root, "--split", "nowhere")[0] == 2
+
+
+def test_masks_stay_closed_and_old_moments_may_be_broken(tmp_path, capsys):
+    root = write_mevis(tmp_path)
+    (root / "train" / "mask_dict.json").write_text("{")
+    path = root / "train" / "moments.json"
+    arguments = ("--root", root, "--split", "train")
+    assert run(capsys, "validate", path, *arguments)[0] == 0
+    assert run(capsys, "to-csv", path, "--output", tmp_path / "m.csv")[0] == 0
+    good = path.read_text()
+    path.write_text("{")
+    assert run(capsys, "validate", path, *arguments)[0] == 1
+    assert run(capsys, "to-json", tmp_path / "m.csv", "--output", path, *arguments)[0] == 0
+    assert json.loads(path.read_text()) == json.loads(good)
 
 
 def test_merge_unites_and_tells_where_files_differ(tmp_path, capsys):

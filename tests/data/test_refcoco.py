@@ -7,7 +7,7 @@ import pytest
 from small_sets import HEIGHT, WIDTH, edit_json, object_ids, write_refcoco
 
 from tgl_e2e.data.datasets import read_dataset
-from tgl_e2e.data.refcoco import draw
+from tgl_e2e.data.rle import draw
 from tgl_e2e.errors import InputError
 
 
@@ -70,8 +70,8 @@ def test_file_names_may_have_a_folder(tmp_path):
         ([["a", 1, 2, 3, 4, 5]], "three or more x, y"),
         ([[0, 0, 1e9, 0, 1e9, 1e9]], "far outside"),
         ([[0, 0, float("nan"), 0, 5, 5]], "far outside"),
-        ({"size": [3, 4], "counts": "abc"}, r"size \[3, 4\] for 12 x 20"),
-        ({"size": [12, 20]}, "without counts"),
+        ({"size": [3, 4], "counts": "abc"}, r"size \[3, 4\] for a picture of \[12, 20\]"),
+        ({"size": [12, 20]}, "no RLE with size and counts"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(tmp_path, segmentation, message):
@@ -88,10 +88,11 @@ def test_what_cannot_be_drawn_is_named(tmp_path, segmentation, message):
     ("change", "message"),
     [
         (lambda c: c.pop("images"), 'no "images"'),
-        (lambda c: c["annotations"].pop(), "or annotation"),
-        (lambda c: c["annotations"][0].pop("segmentation"), "an annotation without"),
-        (lambda c: c["images"][0].pop("caption"), "an image entry without"),
-        (lambda c: c["images"][0].update(file_name="x.jpg"), r"x\.jpg: no such picture"),
+        (lambda c: c["annotations"].pop(), "sentences without an annotation"),
+        (lambda c: c["annotations"][0].pop("segmentation"), "annotations without id"),
+        (lambda c: c["images"][0].pop("caption"), "image entry 1: no text"),
+        (lambda c: c["images"][0].pop("height"), "image entries without id"),
+        (lambda c: c["images"][0].update(file_name="x.jpg"), r"x\.jpg: no such frame"),
     ],
 )
 def test_broken_files_are_named_in_one_line(tmp_path, change, message):

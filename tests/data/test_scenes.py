@@ -13,6 +13,7 @@ from tgl_e2e.data.base import Span
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.nouns import names_of
 from tgl_e2e.data.scenes import SceneClips
+from tgl_e2e.data.synthetic import sprite_scenes
 from tgl_e2e.data.synthetic.__main__ import main
 from tgl_e2e.data.synthetic.describe import Description, resolve
 from tgl_e2e.data.synthetic.film import render_sprites
@@ -159,6 +160,20 @@ def test_moments_are_the_segments_of_the_objects(scenes):
             assert expression.kind != "appearance" or spans == whole
 
 
+def test_names_are_drawn_in_the_order_of_the_cast(sprites, monkeypatch):
+    """Not in that of a set, which differs from process to process, and the scene with it."""
+    drawn, called = [], sprite_scenes._called
+    spied = lambda noun, rng: (drawn.append(noun), called(noun, rng))[1]  # noqa: E731
+    monkeypatch.setattr(sprite_scenes, "_called", spied)
+    several = 0
+    for seed in range(6):
+        scene = make_sprite_scene(sprites, seed, num_frames=32)
+        nouns = list(dict.fromkeys(sprite.noun for sprite in scene.cast))
+        assert drawn[-len(nouns) :] == nouns
+        several += len(nouns) > 1
+    assert several > 3
+
+
 def test_look_alikes_differ_in_what_they_do(scenes):
     """In most scenes objects of one noun are there, in many the very same sprite; and then an
     expression about one of them is not decided by its looks."""
@@ -213,14 +228,8 @@ def test_splits_share_neither_objects_nor_backgrounds(folders, tmp_path):
 
 
 def test_sprites_are_whole_named_and_without_their_old_background(sprites):
-    assert set(sprites.by_noun) <= {
-        "cat",
-        "dog",
-        "car",
-        "parrot",
-        "ball",
-        "ship",
-    }  # no "two flowers"
+    known = {"cat", "dog", "car", "parrot", "ball", "ship"}  # no "two flowers"
+    assert set(sprites.by_noun) <= known
     colours = {"cat": "red", "dog": "blue", "car": "green"}
     for noun, colour in colours.items():
         sprite = cut(sprites.by_noun[noun][0])

@@ -10,6 +10,7 @@ from pycocotools import mask as coco
 from tgl_e2e.data.synthetic import make_scene, render
 from tgl_e2e.data.synthetic.__main__ import main
 from tgl_e2e.data.synthetic.record import Recording, record, through_h264
+from tgl_e2e.video.reader import open_video
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,20 @@ def test_a_set_recorded_in_another_way(tmp_path):
                 for t, rle in enumerate(masks[str(anno)]):
                     mask = np.zeros((48, 80), bool) if rle is None else coco.decode(rle) > 0
                     assert np.array_equal(mask, drawn.ids[t] == index + 1)
+
+
+def test_one_scene_as_a_video_file(tmp_path, capsys):
+    path = tmp_path / "sample.mp4"
+    command = ["--sample", "--split", "valid_u", "--seed", "5", "--level", "easy", "--size", "128"]
+    assert main([*command, "--output", str(path)]) == 0
+    scene = make_scene(5, level="easy", split="valid_u")
+    assert len(list(open_video(path).frames())) == scene.num_frames
+    told = capsys.readouterr().out
+    for expression in scene.expressions:
+        spans = sorted({span for spans in expression.moments.values() for span in spans})
+        assert f'"{expression.text}"  {spans}' in told
+    assert main([*command, "--output", str(tmp_path / "no" / "folder" / "x.mp4")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_videos_whose_moments_fall_between_frames_are_left_out(tmp_path, capsys):

@@ -4,6 +4,7 @@ Ref-YouTube-VOS and RefCOCO."""
 import numpy as np
 import pytest
 
+from tgl_e2e.data.nouns import listed
 from tgl_e2e.data.synthetic import make_scene
 from tgl_e2e.data.wording import bears_crop, mirror_text, names_colour
 
@@ -135,31 +136,13 @@ def test_mirroring_twice_gives_the_sentence_back(text):
 def test_any_row_of_words_comes_back():
     rng = np.random.default_rng(0)
     sides = ["left", "right", "Left", "RIGHT", "leftmost", "right-hand", "top-left"]
-    others = [
-        "the",
-        "on",
-        "to",
-        "from",
-        "and",
-        "then",
-        ",",
-        "who",
-        "is",
-        "moving",
-        "turned",
-        "far",
-        "most",
-        "of",
-        "side",
-        "bright",
-        "its",
-        "behind",
-        "slowly",
-        "dog",
-    ]
+    others = listed(
+        "the on to from and then , who is moving turned far most of side bright its "
+        "behind slowly dog"
+    )
     mirrored = 0
     for _ in range(3000):
-        text = " ".join(rng.choice(sides + others, rng.integers(1, 8)))
+        text = " ".join(rng.choice([*sides, *others], rng.integers(1, 8)))
         once = mirror_text(text)
         if once is not None:
             assert mirror_text(once) == text
@@ -186,16 +169,12 @@ def test_sentences_of_the_generator_keep_their_meaning():
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "the elephant walking and turning around",
-        "the bird flying away",
-        "two dogs playing",
-        "the cat jumping down from the table",
-        "a person riding a bike",
-        "the red car",
+    listed(
+        "the elephant walking and turning around|the bird flying away|two dogs playing|the red car|"
+        "the cat jumping down from the table|a person riding a bike|the man lifting a box|"
         "the horse that is running faster and faster",
-        "the man lifting a box",
-    ],
+        "|",
+    ),
 )
 def test_sentences_about_the_objects_themselves_bear_a_crop(text):
     assert bears_crop(text)
@@ -203,46 +182,23 @@ def test_sentences_about_the_objects_themselves_bear_a_crop(text):
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "the dog on the left",
-        "a fish in the corner",
-        "the largest elephant",
-        "the middle one",
-        "the smallest bird",
-        "the one entering the scene",
-        "the cat leaving",
-        "the second horse",
-        "the duck that disappears",
-        "the man next to the car",
-        "the person behind the desk",
-        "the sheep between two dogs",
-        "the car at the top",
-        "the bird farther than the other",
-        "the only one standing",
-        "the boat closest to the camera",
-        "all the birds",
-        "the last cow",
-        "the tiger moving out of view",
-        "the rightmost goat",
-        "bottom-left monkey",
-        "guy on rt",
-    ],
+    listed(
+        "the dog on the left|a fish in the corner|the largest elephant|the middle one|guy on rt|"
+        "the smallest bird|the one entering the scene|the cat leaving|the second horse|"
+        "the duck that disappears|the man next to the car|the person behind the desk|"
+        "the sheep between two dogs|the car at the top|the bird farther than the other|"
+        "the only one standing|the boat closest to the camera|all the birds|the last cow|"
+        "the tiger moving out of view|the rightmost goat|bottom-left monkey",
+        "|",
+    ),
 )
 def test_places_ranks_and_neighbours_forbid_a_crop(text):
     assert not bears_crop(text)
 
 
 def test_colours_are_noticed():
-    for text in (
-        "the red car",
-        "Dark dog",
-        "a man in a grey shirt",
-        "the multi-colored parrot",
-        "the blonde girl",
-        "an orange",
-        "light blue kite",
-        "the darker of the two",
-    ):
+    coloured = "the red car|Dark dog|a man in a grey shirt|the multi-colored parrot|the blonde girl"
+    for text in listed(f"{coloured}|an orange|light blue kite|the darker of the two", "|"):
         assert names_colour(text), text
     for text in ("the dog running", "a hundred birds", "the bored man", "the flight of a tandem"):
         assert not names_colour(text), text

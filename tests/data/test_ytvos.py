@@ -22,7 +22,7 @@ from small_sets import (
     write_ytvos,
 )
 
-from tgl_e2e.data.check.__main__ import main as check
+from tgl_e2e.data.check import main as check
 from tgl_e2e.data.datasets import read_dataset
 from tgl_e2e.data.ytvos import open_palette, read_ytvos
 from tgl_e2e.errors import InputError
@@ -45,7 +45,7 @@ def test_reads_train_with_masks_of_palette_pictures(root):
         assert (first.mask(t) == (object_ids(t) == 1)).all()
         assert (second.mask(t) == (object_ids(t) == 2)).all()
     assert first.mask(0).dtype == bool and first.annotation is None
-    assert second.object_masks([0, 3])["2"].any(axis=(1, 2)).tolist() == [False, True]
+    assert [second.mask(t).any() for t in (0, 3)] == [False, True]
     assert first.masks.read((), 0).shape == (HEIGHT, WIDTH) and not first.masks.read((), 0).any()
     with pytest.raises(IndexError):
         first.mask(FRAMES)
@@ -92,7 +92,7 @@ def test_moments_beside_the_expressions_are_honoured(root, caplog):
     assert first.moments == {"1": ((1, 2),)} and second.moments == {"2": ((3, 3),)}
     assert not caplog.records
     edit_json(path, lambda c: c["videos"]["0043f083b5"]["expressions"].clear())
-    with pytest.raises(InputError, match="video 0043f083b5, expression 0 has no entry"):
+    with pytest.raises(InputError, match="video 0043f083b5, expression 0: no entry"):
         read_dataset("ref-youtube-vos", root, "train")
 
 
@@ -130,7 +130,7 @@ def test_what_is_no_annotation_is_named(root):
         (lambda v: v["0043f083b5"]["expressions"]["0"].update(obj_id="0"), "number from 1 to 255"),
         (lambda v: v["0043f083b5"]["expressions"]["0"].update(obj_id=[1]), "expression 0: obj_id"),
         (lambda v: v["0043f083b5"]["frames"].append("99999"), r"99999\.jpg: no such frame"),
-        (lambda v: v["0043f083b5"].update(expressions=3), "lacks frames or expressions"),
+        (lambda v: v["0043f083b5"].update(expressions=3), "no list of frames or expressions"),
         (lambda v: v["0043f083b5"].update(frames=["a/b"]), "no safe name"),
     ],
 )
@@ -143,6 +143,9 @@ def test_broken_files_are_named_in_one_line(root, change, message):
 
 
 def test_missing_folders_are_named(root):
+    with pytest.raises(InputError, match=r"other/JPEGImages: no such folder.*and its split"):
+        read_dataset("ref-youtube-vos", root, "other")
+    (root / "other" / "JPEGImages").mkdir(parents=True)
     with pytest.raises(InputError, match=r"meta_expressions\.json: no such file"):
         read_dataset("ref-youtube-vos", root, "other")
     (root / "train" / "JPEGImages").rename(root / "train" / "pictures")

@@ -9,7 +9,7 @@ from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.ablate import RUNS, parse_arguments, steps_done, train, train_arguments
 from tgl_e2e.evaluation.collect import find_runs, switches_of, tell
-from tgl_e2e.evaluation.paper import FULL, TABLES
+from tgl_e2e.evaluation.paper import FULL, tables
 from tgl_e2e.evaluation.tables import folder_name, main
 from tgl_e2e.training.config import TrainConfig
 
@@ -33,7 +33,7 @@ def write_run(folder, moments, jf, split="valid_u", dataset="motion", training=N
 
 
 def lines(table, folder):
-    text = tell(TABLES[table - 1], find_runs([folder]))
+    text = tell(tables()[table - 1], find_runs([folder]))
     return {line.split("  ")[0]: line for line in text.splitlines()}
 
 
@@ -47,7 +47,7 @@ def test_seeds_become_mean_and_deviation(tmp_path):
     assert "63.0 ± 3.6 (n = 3) / 60.8" in found["moment sampling, MDP, OSS"]
     assert "41.0 / 56.8" in found["none"] and "- / 58.3" in found["moment sampling, OSS"]
     assert "63.0 ± 3.6 (n = 3) / 60.8" in lines(3, tmp_path)["MFE, bank of M+"]
-    heading = tell(TABLES[1], find_runs([tmp_path]))
+    heading = tell(tables()[1], find_runs([tmp_path]))
     assert "not MeViS" in heading and "valid_u of 3 videos (level easy)" in heading
 
 
@@ -78,7 +78,7 @@ def test_modes_stand_in_their_rows(tmp_path):
     assert "80.0 " not in found["top-k:8"]
     assert "7.9 M (0.4 M)" in lines(1, tmp_path)["oracle"]
     assert "- / 55.5" in lines(7, tmp_path)["baseline: trained without moments, every frame M+"]
-    assert "nothing was evaluated" in tell(TABLES[4], find_runs([tmp_path]))
+    assert "nothing was evaluated" in tell(tables()[4], find_runs([tmp_path]))
 
 
 def test_zero_shot_across_data_sets(tmp_path, capsys):

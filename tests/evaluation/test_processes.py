@@ -5,7 +5,7 @@ import pytest
 
 from tgl_e2e.data.base import ExpressionRecord, VideoRecord
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.processes import Processes, share_out, work_of
+from tgl_e2e.evaluation.processes import join, on_main, share_out, work_of
 
 
 def video(name, frames, expressions):
@@ -35,20 +35,19 @@ def test_more_processes_than_videos():
 
 
 def test_one_process(monkeypatch):
-    alone = Processes("cpu")
-    assert (alone.index, alone.count, alone.is_main, alone.device) == (0, 1, True, "cpu")
-    alone.wait()
+    state, device = join("cpu")
+    assert (state.process_index, state.num_processes, device) == (0, 1, "cpu")
     done = []
-    alone.main_first(lambda: done.append(1))
+    on_main(state, lambda: done.append(1))
     assert done == [1]
 
     def fail():
         raise InputError("no")
 
     with pytest.raises(InputError, match="no"):
-        alone.main_first(fail)
+        on_main(state, fail)
     with pytest.raises(InputError, match="--device cuda:77"):
-        Processes("cuda:77")
+        join("cuda:77")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="give auto or cpu"):
-        Processes("cuda:0")
+        join("cuda:0")

@@ -27,12 +27,13 @@ def test_goes_on_where_it_was(tmp_path):
         begun(folder, resume=True)  # while it runs
     first._lock.close()  # as the system does
     second = begun(folder, resume=True)
-    assert second.finished == {"v1": {"x": 1}, "v2": {"x": 2.5}}
+    assert second.read() == {"v1": {"x": 1}, "v2": {"x": 2.5}}
     second.add("v3", {"x": 3})
     second.close()
     third = begun(folder, resume=True)
-    assert list(third.finished) == ["v1", "v2", "v3"]
+    assert list(third.read()) == ["v1", "v2", "v3"]
     third.remove()
+    third.close()
     assert list(folder.iterdir()) == []
 
 
@@ -44,7 +45,7 @@ def test_reads_the_files_of_all_processes(tmp_path):
         part.close()
     # Another number of processes reads them all the same.
     again = begun(tmp_path, resume=True)
-    assert set(again.finished) == {"v0", "v1"}
+    assert set(again.read()) == {"v0", "v1"}
     again.close()
     assert set(PartialResults(tmp_path, IDENTITY, 5).read()) == {"v0", "v1"}
 
@@ -60,9 +61,9 @@ def test_refuses_to_mix_settings_or_to_throw_away_work(tmp_path):
 
 
 def test_leaves_nothing_behind_without_a_finished_video(tmp_path):
-    begun(tmp_path / "new").undo_begin()
+    begun(tmp_path / "new").close()
     assert list(tmp_path.iterdir()) == []
-    begun(tmp_path).undo_begin()
+    begun(tmp_path).close()
     assert tmp_path.is_dir() and list(tmp_path.iterdir()) == []
 
 
@@ -74,4 +75,4 @@ def test_unusable_folders_and_files(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         begun(tmp_path, resume=True)
     (tmp_path / "partial-0.jsonl").write_text('{"identity"')  # killed while it began
-    assert begun(tmp_path, resume=True).finished == {}
+    assert begun(tmp_path, resume=True).read() == {}

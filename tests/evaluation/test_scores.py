@@ -1,6 +1,7 @@
 """Scores of single expressions and their summaries, on hand-made results."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -181,7 +182,7 @@ def test_scores_survive_json():
     score = score_expression("v", one, result([ONE] * 4, [1, 0.5, 0, 0]), FRAMES)
     score.tags.update(tags)
     assert score.relevance == [1, 0.5, 0, 0]
-    again = ExpressionScore(**json.loads(json.dumps(score.to_dict(), allow_nan=False)))
+    again = ExpressionScore(**json.loads(json.dumps(asdict(score), allow_nan=False)))
     assert again == score and summarize([again]) == summarize([score])
 
 

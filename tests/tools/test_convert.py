@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tgl_e2e.data.davis import read_davis
 from tgl_e2e.data.refcoco import read_refcoco
+from tgl_e2e.data.ytvos import read_davis
 from tgl_e2e.tools.convert.__main__ import main
 from tgl_e2e.tools.convert.ref_davis import TEXTS
 

@@ -142,7 +142,7 @@ def test_a_file_system_without_locks_is_a_warning(folder, monkeypatch, number):
 
 def test_a_folder_that_is_written_to_is_refused(folder, monkeypatch):
     monkeypatch.setattr("fcntl.flock", failing(errno.EAGAIN))
-    with pytest.raises(InputError, match="another training writes to it"):
+    with pytest.raises(InputError, match="another training writes there"):
         folder.open(resume=False)
 
 

@@ -14,7 +14,9 @@ from PIL import Image
 
 from tgl_e2e.app.store import Store
 from tgl_e2e.data.base import ANY_OBJECT, ExpressionRecord, VideoRecord
-from tgl_e2e.data.mevis import find_expressions, read_mevis
+from tgl_e2e.data.faults import Faults, Kind
+from tgl_e2e.data.mevis import META_NAMES, read_mevis
+from tgl_e2e.data.moments_json import MISSING
 from tgl_e2e.draw.overlay import colour, shrunk
 from tgl_e2e.errors import InputError
 from tgl_e2e.moments import spans
@@ -22,6 +24,14 @@ from tgl_e2e.moments import spans
 FILL = 110  # opacity of a mask's inside, of 255
 MOST = 126  # objects that a palette has colours for
 PICTURE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+
+
+class Unfinished(Faults):
+    """Strict, but for expressions that nobody has annotated yet."""
+
+    def error(self, kind: Kind, path: Path, place: str = "", detail: object = "") -> None:
+        if kind is not MISSING:
+            super().error(kind, path, place, detail)
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class Library:
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder, give the root of a data set")
         folders = (path for path in sorted(self.root.iterdir()) if path.is_dir())
-        return [path.name for path in folders if find_expressions(path).exists()]
+        return [path.name for path in folders if any((path / m).exists() for m in META_NAMES)]
 
     def split(self, name: str) -> Split:
         """Opens a split, or finds it open; InputError as the reader and the store have it."""
@@ -90,7 +100,7 @@ class Library:
             raise InputError(f"no split {name}")
         with self._mutex:
             if name not in self._open:
-                dataset = read_mevis(self.root, name, annotated=False)
+                dataset = read_mevis(self.root, name, faults=Unfinished())
                 store = self._exit.enter_context(Store(self.root / name))
                 videos = {video.name: video for video in dataset.videos}
                 self._open[name] = Split(name, self.root, videos, store)

@@ -18,8 +18,7 @@ from tgl_e2e.data.annotations import (
     read_annotations,
 )
 from tgl_e2e.data.base import Span
-from tgl_e2e.data.files import MOMENTS_NAME
-from tgl_e2e.data.moments_json import Moments, read_moments, write_moments
+from tgl_e2e.data.moments_json import MOMENTS_NAME, Moments, read_moments, write_moments
 from tgl_e2e.errors import InputError
 from tgl_e2e.files import locked
 

@@ -16,13 +16,13 @@ import platform
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tgl_e2e import cli
 from tgl_e2e.benchmark import BACKBONES
+from tgl_e2e.files import write_text
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -34,13 +34,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--moments", default="auto", choices=("auto", "given"), help="default: auto")
     add("--share", type=int, default=50, metavar="P", help="percent of frames in M+ (default: 50)")
     add("--pool", type=int, default=1, choices=(1, 2), help="memory.pool (default: 1)")
-    add(
-        "--tam-stride",
-        type=int,
-        default=1,
-        metavar="N",
-        help="relevance from every N-th frame (default: 1); 0: none, with given moments",
-    )
+    stride = "relevance from every N-th frame (default: 1); 0: none, with given moments"
+    add("--tam-stride", type=int, default=1, metavar="N", help=stride)
     add("--dtype", default="float32", choices=DTYPES, help="default: float32")
     add("--official-dtype", choices=DTYPES, help="of SAM2's predictor, where another")
     add("--image-size", type=int, metavar="S", help="default: 1024, and 128 for tiny")
@@ -50,35 +45,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--video", metavar="FILE", help="whose first frames are used; default: generated ones")
     add("--device", default="cpu", help="default: cpu")
     add("--threads", type=int, metavar="N", help="of the CPU (default: torch's own choice)")
-    add(
-        "--lengths",
-        type=int,
-        nargs="+",
-        default=[],
-        metavar="N",
-        help="also: ours alone on so many frames",
-    )
-    add(
-        "--numbers-of-texts",
-        type=int,
-        nargs="+",
-        default=[],
-        metavar="N",
-        help="also: ours alone with so many expressions",
-    )
-    add("--sizes", type=int, nargs="+", default=[], metavar="S", help="also: both at these S")
+    for name, letter, text in (
+        ("lengths", "N", "ours alone on so many frames"),
+        ("numbers-of-texts", "N", "ours alone with so many expressions"),
+        ("sizes", "S", "both at these S"),
+    ):
+        add(f"--{name}", type=int, nargs="+", default=[], metavar=letter, help=f"also: {text}")
     add("--no-stages", action="store_true", help="leave out the times by stage and the floor")
     add("--output", metavar="FILE", help="everything as JSON")
     args = parser.parse_args(arguments)
-    counts = [
-        args.frames,
-        args.rounds,
-        args.texts,
-        args.threads or 1,
-        *args.lengths,
-        *args.numbers_of_texts,
-    ]
-    if min(counts) < 1:
+    counts = [args.frames, args.rounds, args.texts, args.threads or 1]
+    if min(counts + args.lengths + args.numbers_of_texts) < 1:
         parser.error("numbers of frames, rounds, texts and threads are at least 1")
     if not 1 <= args.share <= 100:
         parser.error("--share is a percentage from 1 to 100")
@@ -88,16 +65,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     os.environ["TQDM_DISABLE"] = "1"  # the predictor's own bars
-    from tgl_e2e.errors import InputError
 
-    try:
+    def command() -> None:
         report = _benchmark(args)
         if args.output:
-            Path(args.output).write_text(json.dumps(report, indent=1) + "\n")
-    except (InputError, OSError) as error:
-        print(f"benchmark: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+            write_text(Path(args.output), json.dumps(report, indent=1) + "\n")
+
+    return cli.run("benchmark", command)
 
 
 def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
@@ -109,94 +83,82 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    say = _Table()
+    threads = torch.get_num_threads()
     report: dict[str, Any] = {
         "settings": {
             **vars(args),
-            "threads": torch.get_num_threads(),
+            "threads": threads,
             "torch": torch.__version__,
             "machine": platform.processor() or platform.machine(),
         },
         "matrix_flops_per_second": matrix_rate(device, getattr(torch, args.dtype)),
         "bytes_per_second": bandwidth(device),
     }
-    say.title(_description(args, torch.get_num_threads()))
-    say.line(
+    print(_description(args, threads), flush=True)
+    _say(
         f"machine: {report['matrix_flops_per_second'] / 1e9:.0f} GFLOP/s in a matrix product, "
         f"{report['bytes_per_second'] / 1e9:.1f} GB/s in a copy"
     )
-
     with tempfile.TemporaryDirectory() as folder:
         frames = save_frames(args, Path(folder))
         ours = Ours(args, network_config(args), frames)
         official = Official(args, ours)
         report.update(_compare(args, ours, official, device))
-        say.ratio(report)
+        _say_ratio(report)
         if not args.no_stages:
             report["stages"] = {"ours": ours.stages(frames), "official": official.stages()}
             report["floor"] = _floor(ours, report)
-            say.stages(report)
+            _say_stages(report)
         for size in args.sizes:
             ours = Ours(args, network_config(args, size), frames)
             row = _compare(args, ours, Official(args, ours), device)
             report.setdefault("sizes", {})[str(size)] = row
-            say.ratio(row, f"S = {size}: ")
-    if args.lengths or args.numbers_of_texts:
-        ours = Ours(args, network_config(args), generated(args.frames))
+            _say_ratio(row, f"S = {size}: ")
     # Ascending, so that what an allocator keeps of one run cannot hide in the next.
-    for length in sorted(args.lengths):
-        row = _alone(ours, generated(length), args.texts, device)
-        report.setdefault("lengths", {})[str(length)] = row
-        say.alone(f"{length} frames", row)
-    for count in sorted(args.numbers_of_texts):
-        row = _alone(ours, generated(args.frames), count, device)
-        report.setdefault("numbers_of_texts", {})[str(count)] = row
-        say.alone(f"{count} expressions", row)
+    alone = [("lengths", n, n, args.texts) for n in sorted(args.lengths)]
+    alone += [("numbers_of_texts", n, args.frames, n) for n in sorted(args.numbers_of_texts)]
+    if alone:
+        ours = Ours(args, network_config(args), generated(args.frames))
+    for kind, count, length, texts in alone:
+        row = _alone(ours, generated(length), texts, device)
+        report.setdefault(kind, {})[str(count)] = row
+        _say_alone(f"{count} {'frames' if kind == 'lengths' else 'expressions'}", row)
     return report
 
 
 def _description(args: argparse.Namespace, threads: int) -> str:
-    extra = "".join(
-        text
-        for on, text in (
-            (args.pool > 1, ", memory pooled"),
-            (args.tam_stride > 1, f", TAM at stride {args.tam_stride}"),
-        )
-        if on
-    )
-    official = args.official_dtype or args.dtype
+    extra = ", memory pooled" if args.pool > 1 else ""
+    extra += f", TAM at stride {args.tam_stride}" if args.tam_stride > 1 else ""
     return (
         f"{args.backbone}, {args.frames} frames, M+ {args.share} % ({args.moments}), "
-        f"{args.texts} text(s){extra}; {args.dtype} against {official}, {args.device}, "
-        f"{threads} thread(s)"
+        f"{args.texts} text(s){extra}; {args.dtype} against {args.official_dtype or args.dtype}, "
+        f"{args.device}, {threads} thread(s)"
     )
 
 
 def _compare(args: argparse.Namespace, ours: Any, official: Any, device: Any) -> dict[str, Any]:
     """Both in turns; seconds per frame, their ratio by round, and peak memory."""
-    from tgl_e2e.benchmark.measure import PeakMemory, synchronize
+    from tgl_e2e.benchmark.measure import Measured
 
-    seconds: dict[str, list[float]] = {"ours": [], "official": []}
-    cpu_seconds: dict[str, list[float]] = {"ours": [], "official": []}
-    peaks: dict[str, Any] = {}
+    runs: dict[str, list[Measured]] = {"ours": [], "official": []}
     ours.warm_up()
     official.warm_up()
     for turn in range(args.rounds):
         order = [("official", official.run), ("ours", ours.run)]
         for name, run in order if turn % 2 == 0 else order[::-1]:
-            with PeakMemory(device) as peak:
-                start, cpu_start = time.perf_counter(), time.process_time()
+            with Measured(device) as measured:
                 run()
-                synchronize(device)
-                seconds[name].append((time.perf_counter() - start) / args.frames)
-                cpu_seconds[name].append((time.process_time() - cpu_start) / args.frames)
-            peaks[name] = {"host_bytes": peak.host, "device_bytes": peak.device_bytes}
+            runs[name].append(measured)
+    seconds, cpu_seconds = (
+        {name: [getattr(run, what) / args.frames for run in runs[name]] for name in runs}
+        for what in ("seconds", "cpu_seconds")
+    )
     return {
         "ratio": _ratio(seconds),
         "ours": _spread(seconds["ours"]),
         "official": _spread(seconds["official"]),
         "cpu_ratio": _ratio(cpu_seconds),  # of processor time: steadier where others run too
-        "peak_memory": peaks,
+        "peak_memory": {name: runs[name][-1].peaks for name in runs},
     }
 
 
@@ -210,82 +172,61 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def _alone(ours: Any, source: Any, texts: int, device: Any) -> dict[str, Any]:
     """Ours on another video or with another number of expressions."""
-    from tgl_e2e.benchmark.measure import PeakMemory, synchronize
+    from tgl_e2e.benchmark.measure import Measured
 
-    with PeakMemory(device) as peak:
-        start = time.perf_counter()
+    with Measured(device) as measured:
         count = ours.run(source, texts)
-        synchronize(device)
-        seconds = (time.perf_counter() - start) / count
-    return {
-        "seconds_per_frame": seconds,
-        "host_bytes": peak.host,
-        "device_bytes": peak.device_bytes,
-    }
+    return {"seconds_per_frame": measured.seconds / count, **measured.peaks}
 
 
 def _floor(ours: Any, report: dict[str, Any]) -> dict[str, float]:
     """What a frame would take if every product ran at the machine's matrix rate, and reading the
     weights for every window of frames took nothing but bandwidth."""
-    flops, traffic = ours.flops_per_frame(), ours.bytes_per_frame()
-    return {
-        "flops_per_frame": flops,
-        "bytes_per_frame": traffic,
-        "seconds_per_frame": max(
-            flops / report["matrix_flops_per_second"], traffic / report["bytes_per_second"]
-        ),
-    }
+    flops, traffic = ours.flops_and_bytes_per_frame()
+    at_rate = flops / report["matrix_flops_per_second"], traffic / report["bytes_per_second"]
+    names = ("flops_per_frame", "bytes_per_frame", "seconds_per_frame")
+    return dict(zip(names, (flops, traffic, max(at_rate)), strict=True))
 
 
-class _Table:
-    """What is printed, as it becomes known."""
+def _say(text: str) -> None:
+    """What is known so far."""
+    print(f"  {text}", flush=True)
 
-    def title(self, text: str) -> None:
-        print(text, flush=True)
 
-    def line(self, text: str) -> None:
-        print(f"  {text}", flush=True)
+def _say_ratio(row: dict[str, Any], what: str = "") -> None:
+    ratio = row["ratio"]
+    _say(
+        f"{what}seconds per frame: ours {row['ours']['median']:.4f}, official "
+        f"{row['official']['median']:.4f}; ratio {ratio['median']:.2f} "
+        f"({ratio['min']:.2f} to {ratio['max']:.2f}), of processor time "
+        f"{row['cpu_ratio']['median']:.2f}"
+    )
 
-    def ratio(self, row: dict[str, Any], what: str = "") -> None:
-        ratio = row["ratio"]
-        self.line(
-            f"{what}seconds per frame: ours {row['ours']['median']:.4f}, official "
-            f"{row['official']['median']:.4f}; ratio {ratio['median']:.2f} "
-            f"({ratio['min']:.2f} to {ratio['max']:.2f}), of processor time "
-            f"{row['cpu_ratio']['median']:.2f}"
-        )
 
-    def stages(self, report: dict[str, Any]) -> None:
-        self.line(f"{'seconds per frame':<22}{'ours':>10}{'official':>10}")
-        ours, official = report["stages"]["ours"], report["stages"]["official"]
-        for stage, seconds in ours.items():
-            theirs = official.get(stage)
-            self.line(
-                f"  {stage:<20}{seconds:>10.4f}"
-                + (f"{theirs:>10.4f}" if theirs is not None else f"{'-':>10}")
-            )
-        floor = report["floor"]
-        self.line(
-            f"{'floor':<22}{floor['seconds_per_frame']:>10.4f}  "
-            f"({floor['flops_per_frame'] / 1e9:.0f} GFLOP, "
-            f"{floor['bytes_per_frame'] / 1e6:.0f} MB per frame)"
-        )
-        peaks = report["peak_memory"]
-        for kind in ("host", "device"):
-            values = [peaks[who][f"{kind}_bytes"] for who in ("ours", "official")]
-            if None not in values:
-                self.line(
-                    f"{'peak ' + kind + ' memory, GB':<22}"
-                    + "".join(f"{v / 1e9:>10.2f}" for v in values)
-                )
+def _say_stages(report: dict[str, Any]) -> None:
+    _say(f"{'seconds per frame':<22}{'ours':>10}{'official':>10}")
+    for stage, seconds in report["stages"]["ours"].items():
+        theirs = report["stages"]["official"].get(stage)
+        shown = f"{'-':>10}" if theirs is None else f"{theirs:>10.4f}"
+        _say(f"  {stage:<20}{seconds:>10.4f}{shown}")
+    floor = report["floor"]
+    _say(
+        f"{'floor':<22}{floor['seconds_per_frame']:>10.4f}  "
+        f"({floor['flops_per_frame'] / 1e9:.0f} GFLOP, "
+        f"{floor['bytes_per_frame'] / 1e6:.0f} MB per frame)"
+    )
+    for kind in ("host", "device"):
+        peaks = [report["peak_memory"][who][f"{kind}_bytes"] for who in ("ours", "official")]
+        if None not in peaks:
+            shown = "".join(f"{peak / 1e9:>10.2f}" for peak in peaks)
+            _say(f"{f'peak {kind} memory, GB':<22}{shown}")
 
-    def alone(self, what: str, row: dict[str, Any]) -> None:
-        device = row["device_bytes"]
-        self.line(
-            f"{what}: {row['seconds_per_frame']:.4f} s per frame, peak host memory "
-            f"{row['host_bytes'] / 1e9:.3f} GB"
-            + ("" if device is None else f", device {device / 1e9:.3f} GB")
-        )
+
+def _say_alone(what: str, row: dict[str, Any]) -> None:
+    device = row["device_bytes"]
+    shown = "" if device is None else f", device {device / 1e9:.3f} GB"
+    seconds, host = row["seconds_per_frame"], row["host_bytes"] / 1e9
+    _say(f"{what}: {seconds:.4f} s per frame, peak host memory {host:.3f} GB{shown}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from PIL import Image
 
 from tgl_e2e.benchmark import BACKBONES
 from tgl_e2e.benchmark.measure import StageClock, count_flops
-from tgl_e2e.benchmark.official import build_predictor, propagate, watch
+from tgl_e2e.benchmark.official import METHODS, build_predictor, propagate
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.synthetic import make_scene, render
 from tgl_e2e.inference import collected
@@ -31,13 +32,15 @@ PERIOD = 32  # M+ are the first frames of every so many
 SIDE = 480  # of generated frames
 CYCLE = 16  # generated frames that differ: longer videos play them forth and back
 WARM_UP_FRAMES = 2
+STAGES = ("decode", "trunk", "text", "adapters", "TAM", "memory attention", "mask decoder")
+STAGES += ("memory encoder", "write-out", "rest")
 
 
 class _Generated(Sequence):
-    """A video of any length that holds only a few frames."""
+    """A video of any length that holds only a few frames, played forth and back."""
 
     def __init__(self, frames: np.ndarray, length: int) -> None:
-        self._frames = frames
+        self._cycle = [*frames, *frames[-2:0:-1]]
         self._length = length
 
     def __len__(self) -> int:
@@ -46,8 +49,7 @@ class _Generated(Sequence):
     def __getitem__(self, index: int) -> np.ndarray:
         if not 0 <= index < self._length:
             raise IndexError(index)
-        at = index % (2 * len(self._frames) - 2)
-        return self._frames[min(at, 2 * len(self._frames) - 2 - at)]
+        return self._cycle[index % len(self._cycle)]
 
 
 def generated(length: int) -> VideoSource:
@@ -59,12 +61,11 @@ def generated(length: int) -> VideoSource:
 def save_frames(args: argparse.Namespace, folder: Path) -> VideoSource:
     """The frames that both read, as JPEGs: SAM2's predictor takes nothing else without decord."""
     source = open_video(args.video) if args.video else generated(args.frames)
-    count = 0
     for number, rgb in islice(source.frames(), args.frames):
         Image.fromarray(rgb).save(folder / f"{number:06d}.jpg", quality=95)
-        count += 1
-    args.frames = count  # of a shorter video
-    return open_video(folder)
+    saved = open_video(folder)
+    args.frames = saved.num_frames  # of a shorter video
+    return saved
 
 
 def network_config(args: argparse.Namespace, size: int | None = None) -> TGLConfig:
@@ -160,34 +161,16 @@ class Ours:
                         return
                     yield item
 
-            source.frames = timed
-            with clock.stage("rest"):
+            with mock.patch.object(source, "frames", timed), clock.stage("rest"):
                 self.run(source)
-            del source.frames
-        return {
-            stage: clock.seconds[stage] / self.args.frames
-            for stage in (
-                "decode",
-                "trunk",
-                "text",
-                "adapters",
-                "TAM",
-                "memory attention",
-                "mask decoder",
-                "memory encoder",
-                "write-out",
-                "rest",
-            )
-        }
+        return {stage: clock.seconds[stage] / self.args.frames for stage in STAGES}
 
-    def flops_per_frame(self) -> float:
-        return count_flops(self.run) / self.args.frames
-
-    def bytes_per_frame(self) -> float:
-        """Weights, read once for every window of frames."""
+    def flops_and_bytes_per_frame(self) -> tuple[float, float]:
+        """Arithmetic, and weights, which are read once for every window of frames."""
         size = torch.finfo(self.model.compute_dtype).bits // 8
         weights = sum(p.numel() for p in self.model.parameters()) * size
-        return weights / min(self.model.config.window, self.args.frames)
+        window = min(self.model.config.window, self.args.frames)
+        return count_flops(self.run) / self.args.frames, weights / window
 
 
 class Official:
@@ -211,7 +194,8 @@ class Official:
     def stages(self) -> dict[str, float]:
         """Seconds per frame by stage, from one more run."""
         with StageClock(torch.device(self.args.device)) as clock:
-            watch(clock, self.predictor)
+            for name, stage in METHODS.items():
+                clock.watch(self.predictor, name, stage)
             with clock.stage("rest"):
                 self.run()
         return {stage: seconds / self.args.frames for stage, seconds in clock.seconds.items()}

@@ -7,9 +7,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,39 +18,26 @@ from torch.utils.flop_counter import FlopCounterMode
 from tgl_e2e.model import cpu
 
 
-class StageClock:
+class StageClock(ExitStack):
     """Sums up seconds by stage while methods of given objects run; nested stages are not counted
     twice. Each thread has its own stack, so what runs beside the main thread is listed too (the
     sum may then exceed the time on the wall)."""
 
     def __init__(self, device: torch.device) -> None:
+        super().__init__()
         self.seconds: dict[str, float] = defaultdict(float)
         self._device = device
         self._local = threading.local()
-        self._wrapped: list[tuple[Any, str, bool, Any]] = []
-
-    def __enter__(self) -> StageClock:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for owner, name, own, value in reversed(self._wrapped):
-            if own:
-                setattr(owner, name, value)
-            else:
-                delattr(owner, name)
-        self._wrapped.clear()
 
     def watch(self, owner: Any, name: str, stage: str) -> None:
         """Counts what ``owner.name`` takes, until the clock is left."""
         function = getattr(owner, name)
-        own = name in vars(owner)
-        self._wrapped.append((owner, name, own, vars(owner).get(name)))
 
         def timed(*args, **kwargs):
             with self.stage(stage):
                 return function(*args, **kwargs)
 
-        setattr(owner, name, timed)
+        self.enter_context(mock.patch.object(owner, name, timed))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -74,27 +62,31 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-class PeakMemory:
-    """Highest memory in bytes while the context is entered: ``host`` (resident set of the process)
-    and ``device_bytes`` (what torch holds on a GPU; None without one)."""
+class Measured:
+    """What the context took: ``seconds``, ``cpu_seconds`` (of the processor), and in ``peaks`` the
+    highest memory in bytes: ``host_bytes`` (resident set of the process) and ``device_bytes`` (what
+    torch holds on a GPU; None without one)."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.host = 0
-        self.device_bytes: int | None = None
+        self.peaks: dict[str, int | None] = {}
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Measured:
         # Linux resets its high-water mark so; elsewhere it is the peak since the process started.
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
+        self._start = time.perf_counter(), time.process_time()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.host = _high_water_mark()
-        if self._device.type == "cuda":
-            self.device_bytes = torch.cuda.max_memory_allocated(self._device)
+        synchronize(self._device)
+        self.seconds = time.perf_counter() - self._start[0]
+        self.cpu_seconds = time.process_time() - self._start[1]
+        on_gpu = self._device.type == "cuda"
+        device = torch.cuda.max_memory_allocated(self._device) if on_gpu else None
+        self.peaks = {"host_bytes": _high_water_mark(), "device_bytes": device}
 
 
 def _high_water_mark() -> int:

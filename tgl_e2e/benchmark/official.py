@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 import hydra.utils
@@ -10,10 +9,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from tgl_e2e.benchmark.measure import StageClock
 from tgl_e2e.config import VisionConfig
+from tgl_e2e.model.build import sam_config
 
-STAGES = {  # its methods, by the stages of our own
+METHODS = {  # its methods, by the stages of our own
     "forward_image": "trunk",
     "_prepare_memory_conditioned_features": "memory attention",
     "_forward_sam_heads": "mask decoder",
@@ -28,27 +27,17 @@ def build_predictor(config: VisionConfig, weights: nn.Module) -> nn.Module:
     As sam2's builder makes it: dynamic multimask, memories of prompted masks made binary. Filling
     of holes is off: it needs a CUDA extension that pip does not build, and is skipped without it.
     """
-    path = resources.files("sam2") / "configs" / "sam2.1" / f"{config.architecture}.yaml"
-    side = config.image_size // 16
-    attention = {"feat_sizes": [side, side]}
-    merged = OmegaConf.merge(
-        OmegaConf.load(str(path)).model,
-        {
-            "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
-            "image_size": config.image_size,
-            "fill_hole_area": 0,
-            "binarize_mask_from_pts_for_mem_enc": True,
-            "sam_mask_decoder_extra_args": {
-                "dynamic_multimask_via_stability": True,
-                "dynamic_multimask_stability_delta": 0.05,
-                "dynamic_multimask_stability_thresh": 0.98,
-            },
-            "memory_attention": {
-                "layer": {"self_attention": attention, "cross_attention": attention}
-            },
+    changes = {
+        "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
+        "fill_hole_area": 0,
+        "binarize_mask_from_pts_for_mem_enc": True,
+        "sam_mask_decoder_extra_args": {
+            "dynamic_multimask_via_stability": True,
+            "dynamic_multimask_stability_delta": 0.05,
+            "dynamic_multimask_stability_thresh": 0.98,
         },
-        config.overrides,
-    )
+    }
+    merged = OmegaConf.merge(sam_config(config), changes)
     predictor = hydra.utils.instantiate(merged)
     predictor.load_state_dict(weights.state_dict(), assign=True)
     return predictor.to(next(weights.parameters()).device).eval()
@@ -56,25 +45,12 @@ def build_predictor(config: VisionConfig, weights: nn.Module) -> nn.Module:
 
 def propagate(
     predictor: nn.Module, folder: Path, box: tuple[int, int, int, int], frames: int | None = None
-) -> int:
+) -> None:
     """Propagates the object in a box on the first frame through a folder of JPEGs, as SAM2's own
-    example does, masks at the video's size included; at most ``frames`` of them.
-
-    Returns:
-        frames that have a mask
-    """
+    example does, masks at the video's size included; at most ``frames`` of them."""
+    last = None if frames is None else frames - 1
     with torch.inference_mode():
         state = predictor.init_state(str(folder))
         predictor.add_new_points_or_box(state, frame_idx=0, obj_id=1, box=box)
-        count = 0
-        for _, _, logits in predictor.propagate_in_video(
-            state, max_frame_num_to_track=None if frames is None else frames - 1
-        ):
-            count += len((logits > 0).cpu().numpy())
-    return count
-
-
-def watch(clock: StageClock, predictor: nn.Module) -> None:
-    """Lets the clock count the predictor's stages."""
-    for name, stage in STAGES.items():
-        clock.watch(predictor, name, stage)
+        for _, _, logits in predictor.propagate_in_video(state, max_frame_num_to_track=last):
+            (logits > 0).cpu().numpy()

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tgl_e2e.data.base import Span
-from tgl_e2e.data.moments_json import Moments, merge, read_span
+from tgl_e2e.data.faults import STRICT
+from tgl_e2e.data.moments_json import Moments, merge, read_spans
 from tgl_e2e.errors import InputError
 
 ANNOTATIONS_NAME = "annotations.jsonl"
@@ -97,16 +98,19 @@ def _lines(path: Path) -> Iterator[Annotation]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            yield _parse(json.loads(line))
+            yield _parse(json.loads(line), path)
+        except InputError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(
                 f"{path}: line {number}: no annotation; restore the file, or remove the line"
             ) from None
 
 
-def _parse(content: dict[str, Any]) -> Annotation:
+def _parse(content: dict[str, Any], path: Path) -> Annotation:
+    place = f"video {content['video']}, expression {content['expression']}"
     objects = {
-        str(obj): [read_span(*span) for span in intervals]
+        str(obj): read_spans(intervals, path, place, STRICT)
         for obj, intervals in content["objects"].items()
     }
     annotation = Annotation(**{**content, "objects": objects})

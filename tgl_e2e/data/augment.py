@@ -102,19 +102,16 @@ def crop_box(zoom: Zoom, width: int, height: int, keep: Box | None) -> Box:
     """
     left, top, right, bottom = keep or (0, 0, 0, 0)
     share = max(zoom.share, (right - left) / width, (bottom - top) / height)
-    x0, x1 = _span(width, round(share * width), left, right, zoom.x, keep is not None)
-    y0, y1 = _span(height, round(share * height), top, bottom, zoom.y, keep is not None)
+    corners = []
+    for size, place, first, last in ((width, zoom.x, left, right), (height, zoom.y, top, bottom)):
+        kept = round(share * size)
+        lowest, highest = 0, size - kept
+        if keep is not None:
+            lowest, highest = max(lowest, last - kept), min(highest, first)
+        start = lowest + round(place * (highest - lowest))
+        corners.append((start, start + kept))
+    (x0, x1), (y0, y1) = corners
     return x0, y0, x1, y1
-
-
-def _span(
-    size: int, kept: int, first: int, last: int, place: float, bound: bool
-) -> tuple[int, int]:
-    lowest, highest = 0, size - kept
-    if bound:
-        lowest, highest = max(lowest, last - kept), min(highest, first)
-    start = lowest + round(place * (highest - lowest))
-    return start, start + kept
 
 
 def resize(picture: Image.Image, size: int) -> Tensor:

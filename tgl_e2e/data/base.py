@@ -82,15 +82,6 @@ class ExpressionRecord:
             return None
         return self.masks.read(self.objects or (), position)
 
-    def object_masks(self, positions: Sequence[int]) -> dict[str, np.ndarray] | None:
-        """Per object (T, H, W) bool in the frames asked for; None in a split without masks."""
-        if self.masks is None:
-            return None
-        return {
-            obj: np.stack([self.masks.read((obj,), int(p)) for p in positions])
-            for obj in self.objects or ()
-        }
-
 
 class VisibleMoments(Mapping):
     """Moments for want of annotated ones: the frames in which an object has a mask.
@@ -228,5 +219,5 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError, ValueError):
         raise InputError(f"{path}: not a readable picture, restore it") from None

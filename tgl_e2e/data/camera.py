@@ -8,7 +8,7 @@ codec.
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from tgl_e2e.data.augment import STRENGTH, change_colours, colour_matrix
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.synthetic import Rendered, Scene, render
+from tgl_e2e.data.synthetic.render import through_jpeg
 
 WIDEST = 16 / 9
 QUALITY = (15, 60)  # of JPEG; a video at a low bit rate looks like its lower half
@@ -66,36 +67,25 @@ def film(scene: Scene, frames: np.ndarray, size: int, camera: Camera) -> Rendere
     rendered = render(scene, frames.tolist(), (height, width))
     rgb, ids = rendered.rgb, rendered.ids
     if camera.quality is not None:
-        rgb = np.stack([_compressed(picture, camera.quality) for picture in rgb])
+        rgb = _each(rgb, lambda picture: through_jpeg(picture, camera.quality))
     if camera.colours is not None:
-        rgb = np.stack(
-            [
-                np.asarray(change_colours(Image.fromarray(picture), camera.colours))
-                for picture in rgb
-            ]
-        )
+        rgb = _each(rgb, lambda picture: change_colours(picture, camera.colours))
     return squeezed(Rendered(rgb, ids), size)
 
 
 def squeezed(rendered: Rendered, size: int) -> Rendered:
     """Frames of any shape in the network's square: (T, S, S)."""
-    height, width = rendered.ids.shape[1:]
-    if (height, width) == (size, size):
+    if rendered.ids.shape[1:] == (size, size):
         return rendered
-    rgb = [
-        np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
-        for picture in rendered.rgb
-    ]
-    ids = rendered.ids[:, _centres(height, size)[:, None], _centres(width, size)]
-    return Rendered(np.stack(rgb), ids)
+    rgb = _each(rendered.rgb, lambda picture: picture.resize((size, size), Image.BILINEAR))
+    return Rendered(rgb, at_centres(rendered.ids, size))
 
 
-def _compressed(picture: np.ndarray, quality: int) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+def _each(rgb: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(change(Image.fromarray(picture))) for picture in rgb])
 
 
-def _centres(length: int, size: int) -> np.ndarray:
-    """The pixels that the centres of ``size`` equal parts of a line lie in."""
-    return ((np.arange(size) + 0.5) * length / size).astype(int)
+def at_centres(ids: np.ndarray, size: int) -> np.ndarray:
+    """(..., S, S) what (..., H, W) ids are at the centres of S x S equal parts."""
+    rows, columns = (((np.arange(size) + 0.5) * n / size).astype(int) for n in ids.shape[-2:])
+    return ids[..., rows[:, None], columns]

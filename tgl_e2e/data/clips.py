@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from tgl_e2e.data.sampling import choose_stretch, sample_evenly, sample_in_stretch
 from tgl_e2e.windows import deal_windows
@@ -69,6 +69,19 @@ class Clip:
     cue: str = "mixed"
 
 
+class EndlessClips(Dataset):
+    """Clips that are drawn as they are asked for: sample ``index`` is a pure function of it and the
+    seed."""
+
+    def __init__(self, options: ClipOptions, length: int, seed: int) -> None:
+        self.options = options
+        self.length = length
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.length
+
+
 @dataclass
 class ClipBatch:
     """Clips of one length, stacked: every tensor of :class:`Clip` with B in front; remember: (B,)
@@ -108,17 +121,15 @@ def collate(clips: list[Clip]) -> ClipBatch:
     """The clips as one batch. In a loader's worker it lies in shared memory at once: where that is
     too small, an error comes of it; later, in the queue's thread, it would be lost and the training
     wait for ever."""
+    stacked = ("frames", "positions", "relevant", "target")
     batch = ClipBatch(
         names=[c.name for c in clips],
-        frames=torch.stack([c.frames for c in clips]),
         texts=[c.text for c in clips],
-        positions=torch.stack([c.positions for c in clips]),
-        relevant=torch.stack([c.relevant for c in clips]),
-        target=torch.stack([c.target for c in clips]),
         remember=torch.tensor([c.remember for c in clips]),
         labels={name: torch.stack([c.labels[name] for c in clips]) for name in clips[0].labels},
         cues=[c.cue for c in clips],
         nouns=clips[0].nouns,
+        **{name: torch.stack([getattr(c, name) for c in clips]) for name in stacked},
     )
     return batch if get_worker_info() is None else batch.share_memory()
 
@@ -139,23 +150,19 @@ def choose_frames(
         The stretch's first frame, and (T,) int64 frame positions, ascending; T is
         ``options.num_frames``.
     """
+    count, guided = options.num_frames, options.moment_sampling
     if rng.random() >= options.uniform_share:
         if options.even_spacing:
-            stretch, frames = sample_evenly(
-                relevant, options.num_frames, options.block, rng, options.moment_sampling
-            )
-            return stretch[0], frames
-        stretch = choose_stretch(relevant, options.block, rng, options.moment_sampling)
-        return stretch[0], sample_in_stretch(
-            relevant, stretch, options.num_frames, rng, options.moment_sampling
-        )
+            stretch, frames = sample_evenly(relevant, count, options.block, rng, guided)
+        else:
+            stretch = choose_stretch(relevant, options.block, rng, guided)
+            frames = sample_in_stretch(relevant, stretch, count, rng, guided)
+        return stretch[0], frames
     start, end = choose_stretch(relevant, options.block, rng, moment_sampling=False)
-    windows = deal_windows(end - start, options.num_frames)
+    windows = deal_windows(end - start, count)
     window = windows[int(rng.integers(len(windows)))]
     spare = np.setdiff1d(np.arange(end - start), window)
-    missing = options.num_frames - len(window)
-    # A stretch shorter than a clip has nothing to spare: its frames come again.
-    more = rng.choice(
-        spare if len(spare) >= missing else window, missing, replace=len(spare) < missing
-    )
+    missing = count - len(window)
+    again = len(spare) < missing  # a stretch shorter than a clip has nothing to spare
+    more = rng.choice(window if again else spare, missing, replace=again)
     return start, start + np.sort(np.concatenate([window, more]))

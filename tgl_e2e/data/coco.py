@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tgl_e2e.data.files import check_name, read_json
-from tgl_e2e.data.refcoco import draw
+from tgl_e2e.data.rle import draw
 from tgl_e2e.errors import InputError
 
 
@@ -79,10 +79,9 @@ def read_coco(root: str | Path, split: str) -> CocoSet:
         InputError: a file is missing or not of COCO's format.
     """
     root = Path(root)
-    path = next(
-        (p for p in (root / f"instances_{split}.json", root / "instances.json") if p.is_file()),
-        root / f"instances_{split}.json",
-    )
+    path = root / f"instances_{split}.json"
+    if not path.is_file() and (root / "instances.json").is_file():
+        path = root / "instances.json"
     content = read_json(path, "it holds the annotations in COCO's format")
     folder = root / split if (root / split).is_dir() else root / "images"
     if not folder.is_dir():
@@ -91,13 +90,8 @@ def read_coco(root: str | Path, split: str) -> CocoSet:
     try:
         nouns = {category["id"]: str(category["name"]) for category in content["categories"]}
         for a in content["annotations"]:
-            instance = Instance(
-                str(a["id"]),
-                nouns[a["category_id"]],
-                a["segmentation"],
-                float(a["area"]),
-                bool(a.get("iscrowd", 0)),
-            )
+            noun, area, crowd = nouns[a["category_id"]], float(a["area"]), bool(a.get("iscrowd"))
+            instance = Instance(str(a["id"]), noun, a["segmentation"], area, crowd)
             by_image.setdefault(a["image_id"], []).append(instance)
         for image in content["images"]:
             for part in str(image["file_name"]).split("/"):

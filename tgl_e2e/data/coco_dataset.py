@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecord, VisibleMoments
+from tgl_e2e.data.camera import at_centres
 from tgl_e2e.data.coco import CocoImage, read_coco
+from tgl_e2e.data.faults import STRICT, Faults
 from tgl_e2e.data.picture_expressions import draw_expression
 from tgl_e2e.data.pictures import seen_in
 
@@ -38,25 +40,26 @@ class InstanceMask:
         return True
 
 
-def read_coco_expressions(root: str | Path, split: str) -> VideoDataset:
+def read_coco_expressions(
+    root: str | Path, split: str, kind: str = "coco", faults: Faults = STRICT
+) -> VideoDataset:
     """Every image as a video of one frame, with an expression per instance over 1 % of it that one
-    of :mod:`~tgl_e2e.data.picture_expressions` means alone: the same at every reading."""
+    of :mod:`~tgl_e2e.data.picture_expressions` means alone: the same at every reading.
+
+    All images are opened for this, and the first fault ends it, whatever ``faults`` says."""
     videos = []
     for image in read_coco(root, split).images:
         expressions = tuple(_expressions(image))
         if expressions:
             frames = Frames(image.path.parent, [image.path.name], "")
             videos.append(VideoRecord(image.path.stem, frames, expressions))
-    return VideoDataset("coco", Path(root), split, tuple(videos))
+    return VideoDataset(kind, Path(root), split, tuple(videos))
 
 
 def _expressions(image: CocoImage):
     ids, picture = image.ids(), image.open()
     pixels = np.asarray(picture.resize((SIDE, SIDE)))
-    rows = ((np.arange(SIDE) + 0.5) * ids.shape[0] / SIDE).astype(int)
-    columns = ((np.arange(SIDE) + 0.5) * ids.shape[1] / SIDE).astype(int)
-    box = (0, 0, *picture.size)
-    seen = seen_in(image, ids[rows[:, None], columns], ids, box, pixels)
+    seen = seen_in(image, at_centres(ids, SIDE), ids, (0, 0, *picture.size), pixels)
     for one in seen:
         instance = image.instances[one.number - 1]
         if one.area < SMALLEST or one.crowd:

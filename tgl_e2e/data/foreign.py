@@ -14,23 +14,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgl_e2e.data.base import VideoDataset
-from tgl_e2e.data.nouns import SYNONYMS, WIDER, wider
+from tgl_e2e.data.nouns import SYNONYMS, WIDER, listed, pick, wider
 
 TRIES = 12
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-PEOPLE = _words(
+PEOPLE = listed(
     "person people human man men woman women boy boys girl girls child children kid kids baby "
     "guy lady rider biker cyclist motorcyclist surfer windsurfer skater skier skateboarder "
     "player dancer breakdancer hiker runner walker driver someone spectator breakdancers "
     "dancers riders players his her he she who"
 )
 # Words that say nothing of which thing is meant.
-OTHER = _words(
+OTHER = listed(
     "a an the and or of on in at to with from into over under through around between by for "
     "its it that which is are was one ones thing things object objects other both all two "
     "three left right top bottom middle front back side big large small little tall long first "
@@ -51,7 +45,7 @@ def words_of(text: str) -> frozenset[str]:
         elif word not in KNOWN and word.endswith("s") and len(word) > 3:
             word = word[:-1]
         found.add(CANONICAL.get(word, word))
-    return frozenset(found - OTHER)
+    return frozenset(found.difference(OTHER))
 
 
 def apart(one: frozenset[str], other: frozenset[str]) -> bool:
@@ -76,7 +70,7 @@ class ForeignExpressions:
         found in a few tries."""
         here = frozenset().union(*(words_of(text) for text in texts))
         for _ in range(TRIES if self._nouns else 0):
-            text, words = self._nouns[rng.integers(len(self._nouns))]
+            text, words = pick(self._nouns, rng)
             if apart(words, here):
                 return text
         return None

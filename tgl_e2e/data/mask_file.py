@@ -30,11 +30,7 @@ _END = re.compile(rb"\]\s*")
 class MaskFile:
     """Where each mask of a mask_dict.json stands: {annotation: [null or COCO RLE per frame]}.
 
-    Masks have numbers; those of one annotation follow each other, from `first[annotation]`.
-    Memory: 12 bytes per mask or null, and the annotations' names.
-
-    first: annotation -> number of its first mask.
-    length: annotation -> how many masks (and nulls) it has.
+    Memory: 12 bytes per mask or null, and the annotations' names. Iterating gives these names.
 
     Raises:
         InputError: the file cannot be read or is not of this form.
@@ -42,8 +38,8 @@ class MaskFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self.first: dict[str, int] = {}
-        self.length: dict[str, int] = {}
+        self._first: dict[str, int] = {}  # number of an annotation's first mask
+        self._length: dict[str, int] = {}  # how many masks (and nulls) it has
         self._file: mmap.mmap | None = None
         begins, sizes = array("q"), array("i")
         with self._open() as content:
@@ -51,12 +47,18 @@ class MaskFile:
         self._begin = np.array(begins, dtype=np.int64)  # (masks,) first byte
         self._size = np.array(sizes, dtype=np.int32)  # (masks,) bytes, 0: no mask
 
-    def present(self, first: int, length: int) -> np.ndarray:
-        """(length,) bool: which of these masks there are."""
-        return self._size[first : first + length] > 0
+    def length(self, annotation: str) -> int:
+        """How many masks (and nulls) an annotation has."""
+        return self._length[annotation]
 
-    def rle(self, number: int) -> dict | None:
+    def present(self, annotation: str) -> np.ndarray:
+        """(length,) bool: which masks of an annotation there are."""
+        first = self._first[annotation]
+        return self._size[first : first + self._length[annotation]] > 0
+
+    def rle(self, annotation: str, position: int) -> dict | None:
         """A mask as COCO RLE, or None; InputError if what stands there is none."""
+        number = self._first[annotation] + position
         size = int(self._size[number])
         if size == 0:
             return None
@@ -65,7 +67,7 @@ class MaskFile:
         begin = int(self._begin[number])
         try:
             rle = json.loads(self._file[begin : begin + size])
-            height, width = rle["size"]
+            height, width = map(int, rle["size"])
             if not isinstance(rle["counts"], str):
                 raise ValueError
         except (ValueError, KeyError, TypeError):
@@ -73,7 +75,7 @@ class MaskFile:
                 f"{self.path}: byte {begin}: not a COCO RLE (size and counts); "
                 f"get the file again, and do not change it while it is in use"
             ) from None
-        return {"size": [int(height), int(width)], "counts": rle["counts"]}
+        return {"size": [height, width], "counts": rle["counts"]}
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_file": None}  # a process that gets a copy opens the file itself
@@ -94,7 +96,7 @@ class MaskFile:
         while True:
             key = self._expect(_KEY, content, at)
             name, at = json.loads(b'"' + key[1] + b'"'), key.end()
-            self.first[name] = len(begins)
+            self._first[name] = len(begins)
             end = _END.match(content, at)  # an annotation without frames
             while end is None:
                 mask = self._expect(_MASK, content, at)
@@ -105,7 +107,7 @@ class MaskFile:
                     break
             else:
                 at = end.end()
-            self.length[name] = len(begins) - self.first[name]
+            self._length[name] = len(begins) - self._first[name]
             step = self._expect(_NEXT, content, at)
             at = step.end()
             if step[1] == b"}":
@@ -121,4 +123,7 @@ class MaskFile:
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.first)
+        return iter(self._first)
+
+    def __contains__(self, annotation: str) -> bool:
+        return annotation in self._first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,20 +13,16 @@ from tqdm import tqdm
 
 from tgl_e2e import cli
 from tgl_e2e.data.agreement import compare, read_annotators, report
-from tgl_e2e.data.base import Span, VideoRecord, VisibleMoments
-from tgl_e2e.data.check.findings import Findings
-from tgl_e2e.data.check.listing import Listed, read_listing
-from tgl_e2e.data.check.moments import check_moments
-from tgl_e2e.data.datasets import DATASETS, IMAGE_SETS, read_dataset
-from tgl_e2e.data.mevis import find_expressions
+from tgl_e2e.data.base import Span, VideoDataset, VideoRecord, VisibleMoments
+from tgl_e2e.data.check import look_at_listing
+from tgl_e2e.data.datasets import DATASETS, VIDEO_SETS, read_dataset
+from tgl_e2e.data.faults import Findings
 from tgl_e2e.data.moments_json import merge, read_moments, write_moments
 from tgl_e2e.data.moments_table import DELIMITERS, TableError, format_table, read_table
-from tgl_e2e.data.ytvos import expressions_path
 from tgl_e2e.errors import InputError
 from tgl_e2e.files import write_text
 
 PROGRAM = "python -m tgl_e2e.data.moments"
-VIDEO_SETS = tuple(kind for kind in DATASETS if kind not in IMAGE_SETS)
 SHOWN = 50  # faults and notes; a table with more has one cause
 
 
@@ -48,75 +44,48 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, help: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help, description=help)
+    def command(name: str, text: str, root: bool | None, writes: bool = True):
+        """root: whether a data set must be given; None: it cannot."""
+        added = commands.add_parser(name, help=text, description=text)
+        if writes:
+            text = "file to write; one that is there is replaced"
+            added.add_argument("--output", type=Path, required=True, metavar="FILE", help=text)
+        if root is not None:
+            text = "folder of a data set to hold ids and frames against"
+            added.add_argument("--root", type=Path, required=root, metavar="DIR", help=text)
+            added.add_argument("--split", required=root, metavar="S", help="its split")
+        return added.add_argument
 
-    def output(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--output",
-            type=Path,
-            required=True,
-            metavar="FILE",
-            help="file to write; one that is there is replaced",
-        )
-
-    def dataset(parser: argparse.ArgumentParser, required: bool) -> None:
-        parser.add_argument(
-            "--root",
-            type=Path,
-            required=required,
-            metavar="DIR",
-            help="folder of a data set to hold ids and frames against",
-        )
-        parser.add_argument("--split", required=required, metavar="S", help="its split")
-
-    to_json = command("to-json", "a table becomes moments.json")
-    to_json.add_argument("file", type=Path, metavar="CSV")
-    output(to_json)
-    dataset(to_json, required=False)
-    to_csv = command("to-csv", "moments.json becomes a table")
-    to_csv.add_argument("file", type=Path, metavar="JSON")
-    to_csv.add_argument(
-        "--delimiter",
-        choices=tuple(DELIMITERS),
-        default="comma",
-        help="between columns (default: %(default)s)",
-    )
-    output(to_csv)
-    merging = command(
-        "merge",
-        "several moments.json become one: frames count that any of them names; where they differ "
-        "about an object, a line says so",
-    )
-    merging.add_argument("files", type=Path, nargs="+", metavar="JSON")
-    output(merging)
-    validate = command(
-        "validate",
-        "holds moments.json against the expressions of a data set; status 1 if there is a problem",
-    )
-    validate.add_argument("file", type=Path, metavar="JSON")
-    dataset(validate, required=True)
-    from_masks = command(
-        "from-masks",
-        "writes the frames in which an object has a mask as its moments: what a reader takes for "
-        "want of moments.json, looked up once instead of in every run",
-    )
-    from_masks.add_argument(
-        "dataset", choices=VIDEO_SETS, metavar="DATASET", help=", ".join(VIDEO_SETS)
-    )
-    output(from_masks)
-    dataset(from_masks, required=True)
-    agree = command("agree", "temporal IoU of annotators of the same, and where they differ most")
-    what = "annotations.jsonl of tgl_e2e.app, or a moments.json of each annotator"
-    agree.add_argument("files", type=Path, nargs="+", metavar="FILE", help=what)
-    agree.add_argument("--worst", type=int, default=10, metavar="N", help="(default: 10)")
+    command("to-json", "a table becomes moments.json", False)("file", type=Path, metavar="CSV")
+    add = command("to-csv", "moments.json becomes a table", None)
+    add("file", type=Path, metavar="JSON")
+    text = "between columns (default: %(default)s)"
+    add("--delimiter", choices=tuple(DELIMITERS), default="comma", help=text)
+    text = "several moments.json become one: frames count that any of them names; where they "
+    text += "differ about an object, a line says so"
+    command("merge", text, None)("files", type=Path, nargs="+", metavar="JSON")
+    text = "holds moments.json against the expressions of a data set; status 1 if there is a "
+    add = command("validate", text + "problem", True, writes=False)
+    add("file", type=Path, metavar="JSON")
+    text = "writes the frames in which an object has a mask as its moments: what a reader takes "
+    text += "for want of moments.json, looked up once instead of in every run"
+    add = command("from-masks", text, True)
+    add("dataset", choices=VIDEO_SETS, metavar="DATASET", help=", ".join(VIDEO_SETS))
+    text = "temporal IoU of annotators who marked the same, and where they differ most"
+    add = command("agree", text, None, writes=False)
+    text = "annotations.jsonl of tgl_e2e.app, or a moments.json of each annotator"
+    add("files", type=Path, nargs="+", metavar="FILE", help=text)
+    add("--worst", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
     return parser
 
 
 def _to_json(options: argparse.Namespace) -> int:
     if (options.root is None) != (options.split is None):
         raise InputError("--root and --split go together; give both or none")
-    listing = None if options.root is None else find_listing(options.root, options.split)
+    listing = None
+    if options.root is not None:
+        dataset = _read_listed(options.root, options.split, None, Findings())
+        listing = {video.name: video for video in dataset.videos}
     try:
         moments, notes = read_table(options.file, listing)
     except TableError as error:
@@ -142,9 +111,7 @@ def _merge(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     findings = Findings()
-    listing = find_listing(options.root, options.split, findings)
-    # Masks are not opened: that is for the check of the whole data set.
-    check_moments(options.file, listing, lambda video, expression, obj: None, findings)
+    look_at_listing(_read_listed(options.root, options.split, options.file, findings), findings)
     print("\n".join(findings.lines()))
     return min(findings.problems, 1)
 
@@ -177,16 +144,20 @@ def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:
     return moments
 
 
-def find_listing(root: Path, split: str, findings: Findings | None = None) -> Mapping[str, Listed]:
-    """The videos of a split, in whichever layout; InputError if there are none."""
-    palette = expressions_path(root, split)
-    meta_path = palette if palette.exists() else find_expressions(root / split)
-    if not meta_path.exists():
-        raise InputError(
-            f"{root}: has neither {split}/{meta_path.name} nor {palette.relative_to(root)}; "
-            f"give root and split of the data set"
-        )
-    return read_listing(meta_path, root / split / "JPEGImages", findings or Findings())
+def _read_listed(root: Path, split: str, moments: Path | None, findings: Findings) -> VideoDataset:
+    """What a split lists, in whichever layout; InputError if it is not there.
+
+    No frame and no mask is opened: that is for the check of the whole data set.
+
+    moments: the file to hold against it; None: that of the data set.
+    """
+    for info in map(DATASETS.get, VIDEO_SETS):
+        if info.has(root, split):
+            return info.read(root, split, info.name, findings, moments, masks=False)
+    expected = {DATASETS[name].listed.format(split=split).replace("*", "") for name in VIDEO_SETS}
+    raise InputError(
+        f"{root}: has neither {' nor '.join(sorted(expected))}; give root and split of the data set"
+    )
 
 
 def _say(lines: Sequence[str]) -> None:

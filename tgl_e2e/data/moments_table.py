@@ -11,29 +11,18 @@ guessed.
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
-from tgl_e2e.data.base import ANY_OBJECT
+from tgl_e2e.data.base import ANY_OBJECT, VideoRecord
 from tgl_e2e.data.moments_json import MAX_FRAMES, Moments, unite
 from tgl_e2e.errors import InputError
 
 COLUMNS = ("video", "expression", "object", "start", "end")
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
-
-
-class Video(Protocol):
-    """What a table is held against: frames, and expression -> objects (None: not known)."""
-
-    @property
-    def frames(self) -> Collection: ...
-
-    @property
-    def expressions(self) -> Mapping[str, Collection[str] | None]: ...
 
 
 class TableError(InputError):
@@ -45,13 +34,9 @@ class TableError(InputError):
         super().__init__(faults[0] + more)
 
 
-@dataclass(frozen=True)
-class _Row:
-    number: int  # as a spreadsheet counts, the header being row 1
-    values: Mapping[str, str]
-
-
-def read_table(path: Path, listing: Mapping[str, Video] | None = None) -> tuple[Moments, list[str]]:
+def read_table(
+    path: Path, listing: Mapping[str, VideoRecord] | None = None
+) -> tuple[Moments, list[str]]:
     """Reads a table, and notes in words what was united.
 
     listing: the videos of the split; ids and positions are held against them if given.
@@ -64,13 +49,12 @@ def read_table(path: Path, listing: Mapping[str, Video] | None = None) -> tuple[
     notes: list[str] = []
     moments: Moments = {}
     seen: dict[tuple[str, ...], int] = {}
-    for row in _rows(path):
-        where = f"{path}: row {row.number}"
-        found = [f"{where}, {fault}" for fault in _faults(row.values, listing)]
-        key = tuple(row.values[column] for column in COLUMNS)
-        if key in seen:
+    for number, row in _rows(path):
+        where = f"{path}: row {number}"
+        found = [f"{where}, {fault}" for fault in _faults(row, listing)]
+        key = tuple(row.values())
+        if seen.setdefault(key, number) != number:
             found.append(f"{where}: repeats row {seen[key]}; remove one of them")
-        seen.setdefault(key, row.number)
         faults += found
         if found:
             continue
@@ -121,13 +105,17 @@ def _clash(obj: str, others: Collection[str]) -> bool:
     return ANY_OBJECT in (obj, *others) and {obj} != set(others)
 
 
-# Reading
-
-
-def _rows(path: Path) -> list[_Row]:
-    text = _text(path)
-    first = text.split("\n", 1)[0]
-    delimiter = max(DELIMITERS.values(), key=first.count)
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows by their number, as a spreadsheet counts: the header is row 1."""
+    try:
+        content = path.read_bytes()
+        utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: no text in UTF-8; save it as CSV UTF-8") from None
+    delimiter = max(DELIMITERS.values(), key=text.split("\n", 1)[0].count)
     try:
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
@@ -140,102 +128,57 @@ def _rows(path: Path) -> list[_Row]:
                 f"{path}: row 1, column {column}: is {fault}; the first row names the columns "
                 f"{', '.join(COLUMNS)}, separated by comma, semicolon or tab"
             )
-    rows = []
     for number, cells in enumerate(table[1:], start=2):
-        cells = [" ".join(cell.split()) for cell in cells]
-        if not any(cells):
-            continue
-        cells += [""] * (len(header) - len(cells))
-        rows.append(_Row(number, {column: cells[header.index(column)] for column in COLUMNS}))
-    return rows
+        cells = [" ".join(cell.split()) for cell in cells] + [""] * (len(header) - len(cells))
+        if any(cells):
+            yield number, {column: cells[header.index(column)] for column in COLUMNS}
 
 
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: no text in UTF-8; save it as CSV UTF-8") from None
-
-
-# Faults of one row, each "column NAME: what; remedy"
-
-
-def _faults(values: Mapping[str, str], listing: Mapping[str, Video] | None) -> list[str]:
-    video, expression, obj = (values[name] for name in COLUMNS[:3])
-    start, end = values["start"], values["end"]
-    faults = []
-    its_video = its_objects = None
-    fault = _id_fault("video", video, listing)
-    if fault:
-        faults.append(fault)
-    elif listing is not None:
-        its_video = listing[video]
-    expressions = its_video.expressions if its_video is not None else None
-    fault = _id_fault("expression", expression, expressions)
-    if fault:
-        faults.append(fault)
-    elif expressions is not None:
-        its_objects = expressions[expression]
-    if obj and obj != ANY_OBJECT:
-        fault = _id_fault("object", obj, its_objects)
-        if fault:
-            faults.append(fault)
+def _faults(row: Mapping[str, str], listing: Mapping[str, VideoRecord] | None) -> Iterator[str]:
+    """What is wrong with one row, each "column NAME: what; remedy"."""
+    video, expression, obj, start, end = row.values()
+    its_video = (listing or {}).get(video)
+    expressions = None if its_video is None else {e.id: e.objects for e in its_video.expressions}
+    objects = (expressions or {}).get(expression)
+    yield from _id_faults("video", video, listing)
+    yield from _id_faults("expression", expression, expressions)
+    if obj not in ("", ANY_OBJECT):
+        yield from _id_faults("object", obj, objects)
     elif not obj and (start or end):
-        faults.append(f"column object: is empty; write the object, or {ANY_OBJECT} for all")
-    if its_objects and not obj:
-        faults.append(f"column object: is empty, but the expression means {', '.join(its_objects)}")
+        yield f"column object: is empty; write the object, or {ANY_OBJECT} for all"
+    elif not obj and objects:
+        yield f"column object: is empty, but the expression means {', '.join(objects)}"
     if not start and not end:
-        return faults
-    numbers = [_number_fault(name, values[name]) for name in ("start", "end")]
-    if any(numbers):
-        return faults + [fault for fault in numbers if fault]
+        return
+    numbers = [fault for name in ("start", "end") for fault in _number_faults(name, row[name])]
+    yield from numbers
+    if numbers:
+        return
     if int(start) > int(end):
-        faults.append(f"column start: {start} is after the end, {end}; exchange or correct them")
-    if its_video is not None and int(end) >= len(its_video.frames):
-        faults.append(
-            f"column end: {end} lies outside the video, whose last frame is "
-            f"{len(its_video.frames) - 1}"
-        )
-    return faults
+        yield f"column start: {start} is after the end, {end}; exchange or correct them"
+    if its_video is not None and int(end) >= its_video.num_frames:
+        last = its_video.num_frames - 1
+        yield f"column end: {end} lies outside the video, whose last frame is {last}"
 
 
-def _id_fault(column: str, value: str, known: Collection[str] | None) -> str | None:
+def _id_faults(column: str, value: str, known: Collection[str] | None) -> Iterator[str]:
     """known: the ids there are, None if that is not known."""
+    remedy = "if a spreadsheet has rewritten it, format the column as text and write the id again"
     if not value:
-        return f"column {column}: is empty"
-    if known is not None and value in known:
-        return None
-    bare = re.sub(r"[.,]0+$", "", value)
-    rewritten = bare != value or re.fullmatch(r"\d+([.,]\d+[eE]\+?|[eE]\+)\d+", value)
-    if known is None:
-        if not rewritten:
-            return None
-        return (
-            f"column {column}: '{value}' looks like an id that a spreadsheet has rewritten as a "
-            f"number; format the column as text and write the id again"
-        )
-    meant = [other for other in known if other.lstrip("0") == bare.lstrip("0")]
-    if meant:
-        return (
-            f"column {column}: '{value}' is unknown, '{meant[0]}' is not: a spreadsheet may have "
-            f"rewritten it; format the column as text and write the id again"
-        )
-    some = ", ".join([*list(known)[:3], *(["..."] if len(known) > 3 else [])]) or "none"
-    return f"column {column}: '{value}' is unknown; there is {some}"
+        yield f"column {column}: is empty"
+    elif known is None and re.fullmatch(r".*[.,]0+|\d+([.,]\d+)?[eE]\+\d+", value):
+        yield f"column {column}: '{value}' looks like an id that became a number; {remedy}"
+    elif known is not None and value not in known:
+        nearest = ", ".join(difflib.get_close_matches(value, known, 3, 0)) or "none"
+        yield f"column {column}: '{value}' is unknown, there is {nearest}; {remedy}"
 
 
-def _number_fault(column: str, value: str) -> str | None:
+def _number_faults(column: str, value: str) -> Iterator[str]:
     if not value:
-        return f"column {column}: is empty; give both start and end, or none"
-    if not re.fullmatch(r"[0-9]+", value):
+        yield f"column {column}: is empty; give both start and end, or none"
+    elif not re.fullmatch(r"[0-9]+", value):
         whole = re.fullmatch(r"([0-9]+)[.,]0+", value)
         remedy = f"write {whole[1]}" if whole else "give frame positions, whole numbers from 0"
-        return f"column {column}: '{value}' is no frame position; {remedy}"
-    if int(value) >= MAX_FRAMES:
-        return f"column {column}: {value} is no frame position; no video has so many frames"
-    return None
+        yield f"column {column}: '{value}' is no frame position; {remedy}"
+    elif int(value) >= MAX_FRAMES:
+        yield f"column {column}: {value} is no frame position; no video has so many frames"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from tgl_e2e.data.camera import EXACT, Camera, draw_camera, film
-from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
+from tgl_e2e.data.clips import Clip, ClipOptions, EndlessClips, choose_frames
 from tgl_e2e.data.sampling import select_objects
 from tgl_e2e.data.synthetic import (
     COLOURS,
@@ -21,6 +18,7 @@ from tgl_e2e.data.synthetic import (
     SIZES,
     SPLITS,
     Expression,
+    Rendered,
     Scene,
     absent_expression,
     appearance_expression,
@@ -28,30 +26,22 @@ from tgl_e2e.data.synthetic import (
 )
 from tgl_e2e.errors import InputError
 
+WORDS = {"shape": SHAPES, "colour": COLOURS, "fill": FILLS, "size": SIZES, "motion": MOTIONS}
 # Per-pixel labels: what the generator knows of each object. "motion" counts in clips only.
-ATTRIBUTES = {
-    "shape": len(SHAPES),
-    "colour": len(COLOURS),
-    "fill": len(FILLS),
-    "size": len(SIZES),
-    "motion": len(MOTIONS),
-}
+ATTRIBUTES = {name: len(words) for name, words in WORDS.items()}
 LABEL_STRIDE = 4  # labels are as fine as the mask decoder's output
 
 
-class MotionClips(Dataset):
-    """An endless set: sample ``index`` is a pure function of it and the seed.
-
-    Args:
-        options: see :class:`ClipOptions`.
-        length: samples in all.
-        split: ``train``, ``valid_u`` or ``valid``.
+class MotionClips(EndlessClips):
+    """See :class:`EndlessClips`; split: ``train``, ``valid_u`` or ``valid``.
 
     Raises:
         InputError: a split or cue that the generator does not make.
     """
 
     def __init__(self, options: ClipOptions, length: int, seed: int, split: str = "train") -> None:
+        super().__init__(options, length, seed)
+        self.split = split
         if split not in SPLITS:
             raise InputError(f"motion has no split {split!r}; it has {', '.join(SPLITS)}")
         for cue, share in options.cues.items():
@@ -67,34 +57,17 @@ class MotionClips(Dataset):
                 )
         if not sum(options.cues.values()) > 0:
             raise InputError("cues: no share is greater than 0")
-        self.options = options
-        self.length = length
-        self.seed = seed
-        self.split = split
-
-    def __len__(self) -> int:
-        return self.length
 
     def __getitem__(self, index: int) -> Clip:
         rng = np.random.default_rng([self.seed, 0, index])
         options = self.options
-        draw = rng.random()
-        level = (
-            "full"
-            if draw < options.full_share
-            else "medium"
-            if draw < options.full_share + options.medium_share
-            else "easy"
-        )
-        cue = str(rng.choice(list(options.cues), p=_shares(options.cues)))
-        seed = int(rng.integers(2**31))
-        scene = make_scene(
-            seed,
-            level=level,
-            split=self.split,
-            cue=None if cue == "mixed" else cue,
-            static=options.static or cue in ("colour", "shape", "size", "place", "fill"),
-        )
+        draw, simple = rng.random(), options.full_share + options.medium_share
+        level = "full" if draw < options.full_share else "medium" if draw < simple else "easy"
+        shares = np.array(list(options.cues.values()), dtype=float)
+        cue = str(rng.choice(list(options.cues), p=shares / shares.sum()))
+        seed, static = int(rng.integers(2**31)), options.static or cue not in ("mixed", "motion")
+        asked = None if cue == "mixed" else cue
+        scene = make_scene(seed, level, self.split, asked, static=static)
         # The first expression is the one that the cue decides; the others are there for variety.
         choice = 0 if rng.random() < 0.6 else int(rng.integers(len(scene.expressions)))
         expression = scene.expressions[choice]
@@ -103,8 +76,7 @@ class MotionClips(Dataset):
             expression = absent_expression(scene, rng) or expression
         elif options.appearance_share and rng.random() < options.appearance_share:
             expression = appearance_expression(scene, rng) or expression
-        relevant = scene.relevant(expression)
-        start, frames = choose_frames(relevant, options, rng)
+        start, frames = choose_frames(scene.relevant(expression), options, rng)
         remember = bool(rng.random() < options.remember_target)
         clip = draw_clip(scene, expression, frames, start, options, draw_camera(options, rng))
         clip.name = f"motion scene {seed} ({level}, {cue}) frames {frames.tolist()}"
@@ -122,42 +94,44 @@ def draw_clip(
     camera: Camera = EXACT,
 ) -> Clip:
     """Renders frames of a scene and the target of one expression in them."""
-    rendered = film(scene, frames, options.size, camera)
-    relevant = scene.relevant(expression)
+    drawn = film(scene, frames, options.size, camera)
+    clip = as_clip(scene, expression, frames, start, options, drawn)
+    clip.labels = _labels(scene, drawn.ids, frames)
+    return clip
+
+
+def as_clip(
+    scene: Scene,
+    expression: Expression,
+    frames: np.ndarray,
+    start: int,
+    options: ClipOptions,
+    drawn: Rendered,
+) -> Clip:
+    """The clip of an expression in frames of a scene that are drawn, without labels."""
     kept = list(expression.objects)
     if options.selective:
         kept = select_objects(expression.moments, frames)
-    ids = rendered.ids  # (T, S, S), object index + 1
     return Clip(
         name=f"motion, frames {frames.tolist()}",
-        frames=torch.from_numpy(rendered.rgb).permute(0, 3, 1, 2).contiguous(),
+        frames=torch.from_numpy(drawn.rgb).permute(0, 3, 1, 2).contiguous(),
         text=expression.text,
         positions=torch.from_numpy(frames - start).long(),
-        relevant=torch.from_numpy(relevant[frames]),
-        target=torch.from_numpy(np.isin(ids, [i + 1 for i in kept])),
-        labels=_labels(scene, ids, frames),
+        relevant=torch.from_numpy(scene.relevant(expression)[frames]),
+        target=torch.from_numpy(np.isin(drawn.ids, [i + 1 for i in kept])),
     )
 
 
 def _labels(scene: Scene, ids: np.ndarray, frames: np.ndarray) -> dict[str, Tensor]:
     half = LABEL_STRIDE // 2
     coarse = ids[:, half::LABEL_STRIDE, half::LABEL_STRIDE].astype(np.int64)  # (T, S/4, S/4)
-    names = {
-        "shape": [SHAPES.index(o.shape) for o in scene.objects],
-        "colour": [COLOURS.index(o.colour) for o in scene.objects],
-        "fill": [FILLS.index(o.fill) for o in scene.objects],
-        "size": [SIZES.index(o.size) for o in scene.objects],
-    }
     labels = {"object": torch.from_numpy(coarse > 0)}
-    for name, values in names.items():
-        labels[name] = torch.from_numpy(np.array([-1, *values], dtype=np.int64)[coarse])
-    motions = np.stack([o.motions()[frames] for o in scene.objects], axis=1)  # (T, objects)
-    motions = np.concatenate([np.full((len(frames), 1), -1), motions], axis=1)
     rows = np.arange(len(frames))[:, None, None]
-    labels["motion"] = torch.from_numpy(motions[rows, coarse].astype(np.int64))
+    for name, words in WORDS.items():
+        if name == "motion":
+            values = [thing.motions()[frames] for thing in scene.objects]
+        else:
+            values = [np.full(len(frames), words.index(getattr(o, name))) for o in scene.objects]
+        table = np.stack([np.full(len(frames), -1), *values], axis=1)  # (T, 1 + objects)
+        labels[name] = torch.from_numpy(table[rows, coarse])
     return labels
-
-
-def _shares(cues: Mapping[str, float]) -> np.ndarray:
-    values = np.array(list(cues.values()), dtype=float)
-    return values / values.sum()

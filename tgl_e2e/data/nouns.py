@@ -7,6 +7,17 @@ from functools import cache
 
 import numpy as np
 
+
+def listed(text: str, mark: str | None = None) -> tuple[str, ...]:
+    """The words (or what stands between marks) of a text: a table that is read as it is written."""
+    return tuple(text.split(mark))
+
+
+def pick(choices: Sequence, rng: np.random.Generator):
+    """One of the choices, each as likely."""
+    return choices[rng.integers(len(choices))]
+
+
 # Wider word -> what it covers, in the words of COCO's classes; head nouns of cut-outs too.
 WIDER = {
     "animal": "bird cat dog horse sheep cow elephant bear zebra giraffe frog duck hen chicken fish "
@@ -33,16 +44,11 @@ WIDER = {
     "piece of luggage": "suitcase backpack handbag",
     "electronic device": "tv laptop microwave oven toaster refrigerator",
 }
-WIDER = {word: frozenset(covered.split()) for word, covered in WIDER.items()}
+WIDER = {word: frozenset(listed(covered)) for word, covered in WIDER.items()}
 GENDERED = {"man", "woman"}  # which a class does not say
 # What their last word is no name for.
-NO_HEAD = (
-    "hot dog",
-    "teddy bear",
-    "rubber duck",
-    "roast turkey",
-    "chocolate easter egg",
-    "computer mouse",
+NO_HEAD = listed(
+    "hot dog,teddy bear,rubber duck,roast turkey,chocolate easter egg,computer mouse", ","
 )
 SYNONYMS = {
     "person": ("person", "person", "man", "woman", "human"),
@@ -59,22 +65,15 @@ SYNONYMS = {
     "car": ("car", "car", "automobile"),
     "boat": ("boat", "boat", "ship"),
 }
-IRREGULAR = {
+SAME = listed("sheep fish deer food furniture skis scissors broccoli")  # in the plural
+IRREGULAR = {word: word for word in SAME} | {
     "person": "people",
     "man": "men",
     "woman": "women",
-    "sheep": "sheep",
-    "fish": "fish",
-    "deer": "deer",
     "knife": "knives",
     "mouse": "mice",
     "goose": "geese",
-    "food": "food",
-    "furniture": "furniture",
-    "skis": "skis",
-    "scissors": "scissors",
     "piece of luggage": "pieces of luggage",
-    "broccoli": "broccoli",
 }
 
 
@@ -123,13 +122,11 @@ def naming(nouns: Sequence[str], said_as: int) -> tuple[list[str], np.ndarray]:
     called += [((word,), {n for n in nouns if word in wider(n)}) for word in sorted(above)]
     phrases = []
     for words, _ in called:
-        word = words[rng.integers(len(words))]
+        word = pick(words, rng)
         forms = (f"the {word}", f"the {word}", with_article(word), word, f"the {plural(word)}")
-        phrases.append(forms[rng.integers(len(forms))])
-    covers = np.zeros((len(called), len(nouns)), np.float32)
-    for row, (_, meant) in enumerate(called):
-        covers[row] = [noun in meant for noun in nouns]
-    return phrases, covers
+        phrases.append(pick(forms, rng))
+    covers = [[noun in meant for noun in nouns] for _, meant in called]
+    return phrases, np.array(covers, np.float32).reshape(len(called), len(nouns))
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tgl_e2e.data.nouns import SYNONYMS, plural, wider, with_article
+from tgl_e2e.data.nouns import SYNONYMS, pick, plural, wider, with_article
 
 SMALLEST = 0.004  # share of the image from which on an instance is spoken of alone
 APART = 0.08  # of the image: how far apart centres are for "the left one"
@@ -54,6 +54,15 @@ class Seen:
         return self.area >= SMALLEST and self.cut < 0.75 and not self.crowd
 
 
+# How far from where it is said to be, and in which words.
+PLACES = (
+    (lambda one: one.x, ("the left {}", "the {} on the left", "the leftmost {}")),
+    (lambda one: -one.x, ("the right {}", "the {} on the right", "the rightmost {}")),
+    (lambda one: one.y, ("the {} at the top", "the topmost {}")),
+    (lambda one: -one.box[3], ("the {} in front", "the closest {}", "the {} at the bottom")),
+)
+
+
 @dataclass(frozen=True)
 class Said:
     """An expression and the instances it means (their numbers); none: no target."""
@@ -72,11 +81,11 @@ def draw_expression(
         no_target: how often one of these is asked for.
     """
     if absent and rng.random() < no_target:
-        return Said(_in_vain(_name(absent[rng.integers(len(absent))], rng), rng), ())
+        return Said(_in_vain(_name(pick(absent, rng), rng), rng), ())
     nouns = sorted({one.noun for one in seen if one.clear})
     if not nouns:
         return None
-    noun = nouns[rng.integers(len(nouns))]
+    noun = pick(nouns, rng)
     if noun in RIDDEN or (noun == "person" and rng.random() < 0.5):
         said = _ridden(seen, noun, rng)
         if said is not None and rng.random() < 0.6:
@@ -86,27 +95,21 @@ def draw_expression(
     named = _name(noun, rng) if len(same) == 1 or noun != "person" else noun
     cover = [word for word in wider(noun) if rng.random() < 0.25]
     if cover:
-        word = _pick(cover, rng)
-        mates = [one for one in seen if word in wider(one.noun)]
-        return _about(mates, word, rng)
+        named = pick(cover, rng)
+        same = [one for one in seen if named in wider(one.noun)]
     return _about(same, named, rng)
 
 
 def _in_vain(noun: str, rng: np.random.Generator) -> str:
     """An expression about what is not there, in the forms in which things that are there are
     spoken of."""
-    colour = _pick(tuple(COLOURS), rng)
+    colour = pick(tuple(COLOURS), rng)
     plain = (f"the {noun}", with_article(noun), f"the {plural(noun)}", noun)
-    told = (
-        f"the left {noun}",
-        f"the {noun} on the right",
-        f"the largest {noun}",
-        f"the {colour} {noun}",
-        f"the {noun} in front",
-    )
+    told = (f"the left {noun}", f"the {noun} on the right", f"the largest {noun}")
+    told += (f"the {colour} {noun}", f"the {noun} in front")
     if noun in ("motorcycle", "bicycle", "horse", "skateboard") and rng.random() < 0.4:
         return f"the person on the {noun}"
-    return _pick(plain if rng.random() < 0.6 else told, rng)
+    return pick(plain if rng.random() < 0.6 else told, rng)
 
 
 def _about(same: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said | None:
@@ -117,10 +120,8 @@ def _about(same: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said | 
     if len(same) == 1:
         colour = same[0].colour
         words = f"{colour} {noun}" if colour and rng.random() < 0.4 else noun
-        return Said(
-            _pick((f"the {words}", f"the {words}", with_article(words), words), rng),
-            (same[0].number,),
-        )
+        text = pick((f"the {words}", f"the {words}", with_article(words), words), rng)
+        return Said(text, (same[0].number,))
     ways = [_by_place, _by_size, _by_colour] if rng.random() < 0.75 else []
     for way in rng.permutation(len(ways)):
         said = ways[way](same, clear, noun, rng)
@@ -131,29 +132,17 @@ def _about(same: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said | 
     if largest.clear and alone and rng.random() < 0.5:
         return Said(f"the {noun}", (largest.number,))
     many = plural(noun)
-    text = _pick((f"the {many}", f"all {many}", f"all the {many}", many), rng)
+    text = pick((f"the {many}", f"all {many}", f"all the {many}", many), rng)
     return Said(text, tuple(one.number for one in same))
 
 
 def _by_place(same, clear, noun: str, rng: np.random.Generator) -> Said | None:
-    axis, sign, words = _pick(
-        (
-            ("x", 1, ("the left {}", "the {} on the left", "the leftmost {}")),
-            ("x", -1, ("the right {}", "the {} on the right", "the rightmost {}")),
-            ("y", 1, ("the {} at the top", "the topmost {}")),
-            ("bottom", -1, ("the {} in front", "the closest {}", "the {} at the bottom")),
-        ),
-        rng,
-    )
-
-    def place(one: Seen) -> float:
-        return sign * (one.box[3] if axis == "bottom" else getattr(one, axis))
-
+    place, words = pick(PLACES, rng)
     first = min(same, key=place)
     others = [place(one) for one in same if one is not first]
     if not first.clear or min(others) - place(first) < APART:
         return None
-    return Said(_pick(words, rng).format(noun), (first.number,))
+    return Said(pick(words, rng).format(noun), (first.number,))
 
 
 def _by_size(same, clear, noun: str, rng: np.random.Generator) -> Said | None:
@@ -165,14 +154,14 @@ def _by_size(same, clear, noun: str, rng: np.random.Generator) -> Said | None:
         one = min(same, key=lambda o: o.area)
         plain = one.cut < 0.05 and all(1.6 * one.area < o.area for o in same if o is not one)
         words = ("the smallest {}", "the small {}", "the little {}")
-    return Said(_pick(words, rng).format(noun), (one.number,)) if plain and one.clear else None
+    return Said(pick(words, rng).format(noun), (one.number,)) if plain and one.clear else None
 
 
 def _by_colour(same, clear, noun: str, rng: np.random.Generator) -> Said | None:
     coloured = [one for one in clear if one.colour is not None]
     if not coloured or len(clear) < len(same):
         return None
-    one = coloured[rng.integers(len(coloured))]
+    one = pick(coloured, rng)
     if any(o.colour == one.colour for o in same if o is not one):
         return None
     return Said(f"the {one.colour} {noun}", (one.number,))
@@ -190,23 +179,16 @@ def _ridden(seen: Sequence[Seen], noun: str, rng: np.random.Generator) -> Said |
     if len(pairs) != 1 or sum(one.noun == pairs[0][1].noun for one in seen) != 1:
         return None
     rider, mount = pairs[0]
-    name, thing = _pick(RIDDEN[mount.noun], rng), _name(mount.noun, rng)
+    name, thing = pick(RIDDEN[mount.noun], rng), _name(mount.noun, rng)
     alone = sum(one.noun == "person" for one in seen) == 1
-    someone = _pick(("person", "man", "woman", "boy"), rng) if alone else "person"
-    single = (
-        f"the {name}",
-        f"the {someone} riding the {thing}",
-        f"a {someone} on {with_article(thing)}",
-        f"the {someone} on the {thing}",
-    )
-    both = (
-        f"the {thing} and its rider",
-        f"the {thing} with its rider",
-        f"a {name} and the {thing}",
-    )
+    someone = pick(("person", "man", "woman", "boy"), rng) if alone else "person"
     if rng.random() < 0.4:
-        return Said(_pick(both, rng), (rider.number, mount.number))
-    return Said(_pick(single, rng), (rider.number,))
+        pair = f"the {thing}"
+        both = (f"{pair} and its rider", f"{pair} with its rider", f"a {name} and {pair}")
+        return Said(pick(both, rng), (rider.number, mount.number))
+    single = (f"the {name}", f"the {someone} riding the {thing}")
+    single += (f"a {someone} on {with_article(thing)}", f"the {someone} on the {thing}")
+    return Said(pick(single, rng), (rider.number,))
 
 
 def _sits_on(rider: Seen, mount: Seen) -> bool:
@@ -236,14 +218,9 @@ def colour_of(pixels: np.ndarray) -> str | None:
     vivid = (saturation > 0.45) & (highest > 0.3)
     if vivid.mean() < 0.55:
         return None
-    r, g, b = values[vivid].T
-    spread = spread[vivid]
-    hue = np.where(
-        r == highest[vivid],
-        (g - b) / spread % 6,
-        np.where(g == highest[vivid], (b - r) / spread + 2, (r - g) / spread + 4),
-    )
-    hue = hue * 60
+    (r, g, b), top, spread = values[vivid].T, highest[vivid], spread[vivid]
+    beside = np.where(g == top, (b - r) / spread + 2, (r - g) / spread + 4)
+    hue = 60 * np.where(r == top, (g - b) / spread % 6, beside)
     for name, (start, end) in COLOURS.items():
         inside = (hue >= start) & (hue <= end) if start < end else (hue >= start) | (hue <= end)
         if inside.mean() > 0.75:
@@ -252,8 +229,4 @@ def colour_of(pixels: np.ndarray) -> str | None:
 
 
 def _name(noun: str, rng: np.random.Generator) -> str:
-    return _pick(SYNONYMS.get(noun, (noun,)), rng)
-
-
-def _pick(choices: Sequence, rng: np.random.Generator):
-    return choices[rng.integers(len(choices))]
+    return pick(SYNONYMS.get(noun, (noun,)), rng)

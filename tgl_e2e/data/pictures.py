@@ -5,41 +5,37 @@ The expression is drawn after the crop, so that "the left dog" is the left one o
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageFilter
-from torch.utils.data import Dataset
 
-from tgl_e2e.data.augment import STRENGTH, change_colours, colour_matrix
-from tgl_e2e.data.clips import Clip, ClipOptions
+from tgl_e2e.data.augment import STRENGTH, Box, bounds, change_colours, colour_matrix, resize
+from tgl_e2e.data.camera import at_centres
+from tgl_e2e.data.clips import Clip, ClipOptions, EndlessClips
 from tgl_e2e.data.coco import CocoImage, CocoSet
-from tgl_e2e.data.picture_expressions import Said, Seen, colour_of, draw_expression
+from tgl_e2e.data.nouns import pick
+from tgl_e2e.data.picture_expressions import Seen, colour_of, draw_expression
+from tgl_e2e.data.synthetic.render import through_jpeg
 
 TRIES = 8  # of crops and expressions before another image is taken
 LEAST_SIDE = 0.45  # of the image that a crop keeps
 DRIFT = 0.25  # of a crop's side, how far the camera moves in a clip at most
 
 
-class PictureClips(Dataset):
-    """An endless set: sample ``index`` is a pure function of it and the seed."""
+class PictureClips(EndlessClips):
+    """See :class:`EndlessClips`."""
 
     def __init__(self, images: CocoSet, options: ClipOptions, length: int, seed: int) -> None:
+        super().__init__(options, length, seed)
         self.images = images
-        self.options = options
-        self.length = length
-        self.seed = seed
         self._places = {noun: place for place, noun in enumerate(images.nouns)}
-
-    def __len__(self) -> int:
-        return self.length
 
     def __getitem__(self, index: int) -> Clip:
         rng = np.random.default_rng([self.seed, 1, index])
         while True:
-            image = self.images.images[rng.integers(len(self.images.images))]
+            image = pick(self.images.images, rng)
             present = {instance.noun for instance in image.instances}
             absent = [noun for noun in self.images.nouns if noun not in present]
             picture, ids = image.open(), image.ids()
@@ -61,7 +57,9 @@ class PictureClips(Dataset):
         options = self.options
         boxes = camera_path(picture.size, options.num_frames, rng)
         flip = rng.random() < options.flip
-        labels = np.stack([_cropped(ids, box, options.size, flip) for box in boxes])
+        crops = (ids[top:bottom, left:right] for left, top, right, bottom in boxes)
+        labels = np.stack([at_centres(crop, options.size) for crop in crops])
+        labels = labels[..., ::-1] if flip else labels
         middle = len(boxes) // 2
         pixels = np.asarray(picture.crop(boxes[middle]).resize((options.size,) * 2, Image.BILINEAR))
         pixels = pixels[:, ::-1] if flip else pixels
@@ -69,44 +67,27 @@ class PictureClips(Dataset):
         said = draw_expression(seen, absent, options.no_target_share, rng)
         if said is None:
             return None
-        frames = _filmed(picture, boxes, flip, options, rng)
-        clip = _finished(image, said, labels, frames, options, rng)
-        clip.labels["noun"] = self._nouns(image, labels)
-        clip.nouns = self.images.nouns
-        return clip
-
-    def _nouns(self, image: CocoImage, labels: np.ndarray) -> torch.Tensor:
-        """(T, S/4, S/4) which noun of the set a pixel shows, -1 where none."""
-        places = [self._places[instance.noun] for instance in image.instances]
-        return torch.from_numpy(np.array([-1, *places], np.int64)[labels[:, 2::4, 2::4]])
-
-
-def _finished(
-    image: CocoImage,
-    said: Said,
-    labels: np.ndarray,
-    frames: torch.Tensor,
-    options: ClipOptions,
-    rng: np.random.Generator,
-) -> Clip:
-    target = np.isin(labels, said.numbers) if said.numbers else np.zeros(labels.shape, bool)
-    count = options.num_frames
-    step = int(rng.integers(1, max(2, options.block // count + 1)))
-    return Clip(
-        name=f"{image.path.name}: {said.text}",
-        frames=frames,
-        text=said.text,
-        positions=torch.arange(count) * step,
-        relevant=torch.from_numpy(target.any(axis=(1, 2))),
-        target=torch.from_numpy(target),
-        remember=bool(rng.random() < options.remember_target),
-        cue="coco",
-    )
+        frames = _filmed(map(picture.crop, boxes), flip, options, rng)
+        target = np.isin(labels, said.numbers)
+        count = options.num_frames
+        step = int(rng.integers(1, max(2, options.block // count + 1)))
+        # which noun of the set a pixel shows, -1 where none
+        nouns = np.array([-1, *(self._places[i.noun] for i in image.instances)], np.int64)
+        return Clip(
+            name=f"{image.path.name}: {said.text}",
+            frames=frames,
+            text=said.text,
+            positions=torch.arange(count) * step,
+            relevant=torch.from_numpy(target.any(axis=(1, 2))),
+            target=torch.from_numpy(target),
+            remember=bool(rng.random() < options.remember_target),
+            labels={"noun": torch.from_numpy(nouns[labels[:, 2::4, 2::4]])},
+            nouns=self.images.nouns,
+            cue="coco",
+        )
 
 
-def camera_path(
-    size: tuple[int, int], count: int, rng: np.random.Generator
-) -> list[tuple[int, int, int, int]]:
+def camera_path(size: tuple[int, int], count: int, rng: np.random.Generator) -> list[Box]:
     """Boxes (left, top, right, bottom) of a camera over an image of ``size`` (W, H): one crop, or
     pan and zoom with a little shake."""
     width, height = size
@@ -129,11 +110,7 @@ def camera_path(
 
 
 def seen_in(
-    image: CocoImage,
-    labels: np.ndarray,
-    whole: np.ndarray,
-    box: tuple[int, int, int, int],
-    pixels: np.ndarray,
+    image: CocoImage, labels: np.ndarray, whole: np.ndarray, box: Box, pixels: np.ndarray
 ) -> list[Seen]:
     """What a crop shows of each instance.
 
@@ -144,75 +121,42 @@ def seen_in(
     total = np.bincount(whole.ravel(), minlength=256)
     scale = labels.size / max(1, (box[2] - box[0]) * (box[3] - box[1]))
     found, side = [], labels.shape[0]
-    for number in np.unique(labels):
-        if number == 0:
-            continue
+    for number in np.unique(labels[labels > 0]):
         instance = image.instances[number - 1]
         mask = labels == number
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        inside = mask.sum() / scale
+        left, top, right, bottom = bounds(mask)
+        cut = 1 - min(1.0, mask.sum() / scale / max(1, total[number]))
         found.append(
             Seen(
                 int(number),
                 instance.noun,
-                float(mask.mean()),
-                float((columns[0] + columns[-1] + 1) / 2 / side),
-                float((rows[0] + rows[-1] + 1) / 2 / side),
-                (
-                    columns[0] / side,
-                    rows[0] / side,
-                    (columns[-1] + 1) / side,
-                    (rows[-1] + 1) / side,
-                ),
-                float(1 - min(1.0, inside / max(1, total[number]))),
-                instance.crowd,
-                colour_of(pixels[mask]),
+                area=float(mask.mean()),
+                x=(left + right) / 2 / side,
+                y=(top + bottom) / 2 / side,
+                box=(left / side, top / side, right / side, bottom / side),
+                cut=float(cut),
+                crowd=instance.crowd,
+                colour=colour_of(pixels[mask]),
             )
         )
     return found
 
 
-def _cropped(ids: np.ndarray, box: tuple[int, int, int, int], size: int, flip: bool) -> np.ndarray:
-    crop = ids[box[1] : box[3], box[0] : box[2]]
-    rows = ((np.arange(size) + 0.5) * crop.shape[0] / size).astype(int)
-    columns = ((np.arange(size) + 0.5) * crop.shape[1] / size).astype(int)
-    labels = crop[rows[:, None], columns]
-    return labels[:, ::-1] if flip else labels
-
-
 def _filmed(
-    picture: Image.Image,
-    boxes: list[tuple[int, int, int, int]],
-    flip: bool,
-    options: ClipOptions,
-    rng: np.random.Generator,
+    crops: Iterable[Image.Image], flip: bool, options: ClipOptions, rng: np.random.Generator
 ) -> torch.Tensor:
-    """(T, 3, S, S) uint8 of the crops."""
-    frames = []
-    for box in boxes:
-        crop = torch.from_numpy(np.array(picture.crop(box))).permute(2, 0, 1)[None]
-        small = F.interpolate(crop, size=(options.size,) * 2, mode="bilinear", antialias=True)[0]
-        small = small.flip(-1) if flip else small
-        frames.append(Image.fromarray(small.permute(1, 2, 0).contiguous().numpy()))
-    return film(frames, options, rng)
-
-
-def film(frames: list[Image.Image], options: ClipOptions, rng: np.random.Generator) -> torch.Tensor:
-    """Frames in other light, a little out of focus and through a codec now and then.
-
-    Returns:
-        (T, 3, S, S) uint8
-    """
+    """(T, 3, S, S) uint8 of crops, in other light, a little out of focus and through a codec now
+    and then."""
     lit, compressed, blurred = rng.random(3) < (options.photometric, options.compress_share, 0.15)
     light = colour_matrix(*rng.uniform(1 - 1.5 * STRENGTH, 1 + 1.5 * STRENGTH, 3), 0.0)
     radius, quality = float(rng.uniform(0.4, 1.2)), int(rng.integers(25, 80))
     filmed = []
-    for frame in frames:
+    for crop in crops:
+        small = resize(crop, options.size)
+        small = small.flip(-1) if flip else small
+        frame = Image.fromarray(small.permute(1, 2, 0).contiguous().numpy())
         frame = change_colours(frame, light) if lit else frame
         frame = frame.filter(ImageFilter.GaussianBlur(radius)) if blurred else frame
-        if compressed:
-            buffer = io.BytesIO()
-            frame.save(buffer, "JPEG", quality=quality)
-            frame = Image.open(buffer).convert("RGB")
+        frame = through_jpeg(frame, quality) if compressed else frame
         filmed.append(torch.from_numpy(np.array(frame)).permute(2, 0, 1))
     return torch.stack(filmed)

@@ -21,13 +21,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from tgl_e2e import cli
+from tgl_e2e.data.nouns import pick
 from tgl_e2e.data.split_writer import Told, new_split
 from tgl_e2e.data.synthetic.record import through_h264
 from tgl_e2e.errors import InputError
 
 # Pillow's own, those of style sheets.
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
-SHAPES = ("circle", "square", "triangle", "star")
+SHAPES = {"circle": 60, "square": 4, "triangle": 3, "star": 10}  # corners
+DENT = 0.45  # every second corner of a star, to its radius
+WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 ACTIONS = {
     "left": ("moving to the left", "that moves left"),
     "right": ("moving right", "that goes to the right"),
@@ -67,18 +70,17 @@ def draw_things(rng: np.random.Generator, size: tuple[int, int], length: int) ->
     looks = rng.choice(len(COLOURS) * len(SHAPES), count, replace=False)
     things = []
     for place, look in enumerate(looks):
-        shape = SHAPES[look % len(SHAPES)]
+        shape = tuple(SHAPES)[look % len(SHAPES)]
         actions = [None, *(a for a in ACTIONS if not (a == "spin" and shape == "circle"))]
         last = length - 1 if rng.random() < 0.5 else 3 * length // 4
-        action, radius = actions[rng.integers(len(actions))], rng.uniform(0.09, 0.15) * height
+        action, radius = pick(actions, rng), rng.uniform(0.09, 0.15) * height
         x = (place + 0.5 + rng.uniform(-0.15, 0.15)) / count * width
         y = rng.uniform(0.35, 0.65) * height
         room = radius + REACH * height  # what leaves the picture is not there to be segmented
         x = max(x, room) if action == "left" else min(x, width - room) if action == "right" else x
         y = max(y, room) if action == "up" else min(y, height - room) if action == "down" else y
-        things.append(
-            Thing(COLOURS[look // len(SHAPES)], shape, action, x, y, radius, length // 4, last)
-        )
+        colour = COLOURS[look // len(SHAPES)]
+        things.append(Thing(colour, shape, action, x, y, radius, length // 4, last))
     return things
 
 
@@ -86,24 +88,20 @@ def outline(thing: Thing, frame: int, height: int) -> list[tuple[float, float]]:
     """Its polygon in a frame, in pixels."""
     share = min(max((frame - thing.first) / (thing.last - thing.first), 0.0), 1.0)
     x, y, radius, turn = thing.x, thing.y, thing.radius, 0.0
-    if thing.action in ("left", "right"):
-        x += REACH * height * share * (1 if thing.action == "right" else -1)
-    elif thing.action in ("up", "down"):
-        y += REACH * height * share * (1 if thing.action == "down" else -1)
+    if thing.action in WAYS:
+        x += REACH * height * share * WAYS[thing.action][0]
+        y += REACH * height * share * WAYS[thing.action][1]
     elif thing.action == "jump":
         y -= 0.2 * height * abs(math.sin(3 * math.pi * share))
     elif thing.action in ("grow", "shrink"):
         radius *= 1 + (0.8 if thing.action == "grow" else -0.5) * share
     elif thing.action == "spin":
         turn = 2 * math.pi * share
-    corners, inner = {"circle": (60, 1), "square": (4, 1), "triangle": (3, 1), "star": (10, 0.45)}[
-        thing.shape
-    ]
     turn += math.pi / 4 if thing.shape == "square" else 0.0
-    points = []
+    points, corners = [], SHAPES[thing.shape]
     for i in range(corners):
-        angle, reach = turn + 2 * math.pi * i / corners - math.pi / 2, radius
-        reach *= inner if i % 2 else 1
+        angle = turn + 2 * math.pi * i / corners - math.pi / 2
+        reach = radius * (DENT if thing.shape == "star" and i % 2 else 1)
         points.append((x + reach * math.cos(angle), y + reach * math.sin(angle)))
     return points
 
@@ -134,28 +132,14 @@ def sentences(
         found.append(("looks", name, i, [(0, length - 1)]))
         if thing.action is not None:
             words = ACTIONS[thing.action]
-            found.append(
-                (
-                    "looks and movement",
-                    f"{name} {words[rng.integers(len(words))]}",
-                    i,
-                    [(thing.first, thing.last)],
-                )
-            )
-    colours = [c for c in COLOURS if c not in [thing.colour for thing in things]]
-    colour, shape = colours[rng.integers(len(colours))], SHAPES[rng.integers(len(SHAPES))]
-    found.append(("looks absent", f"the {colour} {shape}", None, []))
+            text, spans = f"{name} {pick(words, rng)}", [(thing.first, thing.last)]
+            found.append(("looks and movement", text, i, spans))
+    colour = pick([c for c in COLOURS if c not in [thing.colour for thing in things]], rng)
+    found.append(("looks absent", f"the {colour} {pick(tuple(SHAPES), rng)}", None, []))
     shown = [thing.action for thing in things]
     idle = [action for action in ACTIONS if action not in (*shown, "spin")]  # circles may spin
-    found.append(
-        (
-            "movement absent",
-            f"the {things[0].colour} {things[0].shape} {ACTIONS[idle[rng.integers(len(idle))]][0]}",
-            None,
-            [],
-        )
-    )
-    return found
+    text = f"the {things[0].colour} {things[0].shape} {ACTIONS[pick(idle, rng)][0]}"
+    return [*found, ("movement absent", text, None, [])]
 
 
 def write_plain(
@@ -172,7 +156,7 @@ def write_plain(
     with new_split(output, split) as writer:
         for number in range(videos):
             rng = np.random.default_rng([seed, number])
-            size, length = SIZES[rng.integers(len(SIZES))], int(rng.choice(LENGTHS))
+            size, length = pick(SIZES, rng), int(rng.choice(LENGTHS))
             background = _background(photographs, size, rng)
             things = draw_things(rng, size, length)
             frames, ids = draw_frames(things, background, length)
@@ -192,13 +176,8 @@ def write_plain(
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = (
-        sorted(
-            path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")
-        )
-        if folder.is_dir()
-        else []
-    )
+    suffixes = (".jpg", ".jpeg", ".png")
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in suffixes)
     if not found:
         raise InputError(f"{folder}: no .jpg or .png in it; give a folder of pictures")
     return found
@@ -209,8 +188,8 @@ def _background(
 ) -> Image.Image:
     height, width = size
     if photographs is None:
-        return Image.new("RGB", (width, height), BACKGROUNDS[rng.integers(len(BACKGROUNDS))])
-    path = photographs[rng.integers(len(photographs))]
+        return Image.new("RGB", (width, height), pick(BACKGROUNDS, rng))
+    path = pick(photographs, rng)
     try:
         with Image.open(path) as picture:
             return ImageOps.fit(picture.convert("RGB"), (width, height))

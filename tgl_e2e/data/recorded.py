@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -115,21 +114,19 @@ def draw_clip(
     """
     relevant = expression.relevant(video.num_frames)
     start, frames = choose_frames(relevant, options, rng)
-    kept = tuple(expression.objects)
-    if options.selective:
-        kept = tuple(select_objects(expression.moments, frames))
+    kept = select_objects(expression.moments, frames) if options.selective else expression.objects
     remember = bool(rng.random() < options.remember_target)
     change = draw_augmentation(expression.text, options, rng)
     # A video shorter than a clip has frames that come twice: they are read once.
     distinct, where = np.unique(frames, return_inverse=True)
-    pictures, target = _read(video, expression, kept, distinct, change, options.size)
+    pictures, target = _read(video, expression, tuple(kept), distinct, change, options.size)
     return Clip(
         name=f"{kind}:{video.name}:{expression.id} frames {frames.tolist()}",
-        frames=pictures if len(distinct) == len(frames) else pictures[where],
+        frames=pictures[where],
         text=change.text,
         positions=torch.from_numpy(frames - start).long(),
         relevant=torch.from_numpy(relevant[frames]),
-        target=target if len(distinct) == len(frames) else target[where],
+        target=target[where],
         remember=remember,
         cue=kind,
     )
@@ -153,9 +150,7 @@ def _usable(
                     f"{dataset.root}: split {dataset.split} does not say what video {video.name}, "
                     f"expression {expression.id} means; train on a split that has masks"
                 )
-            if expression.objects and not any(
-                expression.masks.appears(obj) for obj in expression.objects
-            ):
+            if expression.objects and not any(map(expression.masks.appears, expression.objects)):
                 dropped += 1
                 continue
             try:
@@ -172,14 +167,8 @@ def _usable(
             kept += 1
             times = options.clips_per_expression or -(-video.num_frames // options.num_frames)
             places += [(number, v, e)] * times
-    LOGGER.info(
-        "%s %s: %d expressions of %d videos; %d more are dropped, their objects have no mask",
-        dataset.kind,
-        dataset.split,
-        kept,
-        len(dataset.videos),
-        dropped,
-    )
+    counts = f"{kept} expressions of {len(dataset.videos)} videos; {dropped} more are dropped"
+    LOGGER.info("%s %s: %s, their objects have no mask", dataset.kind, dataset.split, counts)
     if bad:
         LOGGER.warning("%s: %d expressions with bad texts are left out", dataset.root, bad)
     return np.array(places, dtype=np.int32).reshape(-1, 3)
@@ -195,35 +184,20 @@ def _read(
 ) -> tuple[Tensor, Tensor]:
     """(T, 3, S, S) uint8 frames and (T, S, S) bool union of the kept objects, augmented."""
     pictures = [video.pictures[int(t)] for t in frames]
-    masks = [
-        _mask(video, expression, kept, int(t), picture)
-        for t, picture in zip(frames, pictures, strict=True)
-    ]
+    masks = []
+    for t, picture in zip(frames, pictures, strict=True):
+        shape = (picture.height, picture.width)
+        mask = expression.masks.read(kept, int(t)) if kept else np.zeros(shape, dtype=bool)
+        if mask.shape != shape:
+            raise InputError(
+                f"{video.frames[t]}: {shape[1]} x {shape[0]} pixels, but its mask has "
+                f"{mask.shape[1]} x {mask.shape[0]}; use frames and masks of one release"
+            )
+        masks.append(mask)
     box = None
     if change.zoom is not None:
         box = crop_box(change.zoom, *pictures[0].size, bounds(np.stack(masks)))
-    rgb = torch.empty(len(frames), 3, size, size, dtype=torch.uint8)
-    target = torch.empty(len(frames), size, size, dtype=torch.bool)
-    for i, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
-        rgb[i], target[i] = augment_frame(picture, mask, size, box, change)
-    return rgb, target
-
-
-def _mask(
-    video: VideoRecord,
-    expression: ExpressionRecord,
-    kept: Sequence[str],
-    position: int,
-    picture: Image.Image,
-) -> np.ndarray:
-    """(H, W) bool: the union of the kept objects in a frame."""
-    shape = (picture.height, picture.width)
-    if not kept:
-        return np.zeros(shape, dtype=bool)
-    mask = expression.masks.read(kept, position)
-    if mask.shape != shape:
-        raise InputError(
-            f"{video.frames[position]}: {shape[1]} x {shape[0]} pixels, but its mask has "
-            f"{mask.shape[1]} x {mask.shape[0]}; use frames and masks of one release"
-        )
-    return mask
+    pairs = zip(pictures, masks, strict=True)
+    changed = [augment_frame(picture, mask, size, box, change) for picture, mask in pairs]
+    rgb, target = zip(*changed, strict=True)
+    return torch.stack(rgb), torch.stack(target)

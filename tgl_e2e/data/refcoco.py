@@ -11,17 +11,31 @@ is always seen, so its moments are that frame.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecord, VisibleMoments
-from tgl_e2e.data.files import check_name, check_text, read_json
+from tgl_e2e.data.faults import NO_TEXT, STRICT, UNSAFE_NAME, Faults, Findings, Kind
+from tgl_e2e.data.files import UNSAFE, is_text, read_json
+from tgl_e2e.data.rle import draw
 from tgl_e2e.errors import InputError
+
+CONVERT = "convert the data set again"
+IMAGE_ENTRY = Kind("image entries without id, file_name, height or width", CONVERT)
+ANNOTATION = Kind("annotations without id, image_id or segmentation", CONVERT)
+TWICE = Kind("ids of image entries that stand there twice", CONVERT)
+NO_ANNOTATION = Kind("sentences without an annotation", CONVERT)
+NO_IMAGE = Kind("annotations of unknown image entries", CONVERT)
+SIZE = Kind(
+    "image entries that differ in size from their picture",
+    "use COCO's train2014 as it is, not resized",
+)
+MASK = Kind("segmentations that cannot be drawn", CONVERT)
+EMPTY = Kind("segmentations without a pixel")
 
 Place = tuple[int, int]  # first byte and length in a `Store`
 
@@ -59,34 +73,6 @@ class Store:
         return json.loads(bytes(self._bytes[start : start + length]))
 
 
-def draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """COCO's segmentation (polygons, or RLE with counts as list or str) as a mask.
-
-    size: (H, W). Returns (H, W) bool. Raises ValueError if it is of no such form, or an RLE of
-    another size.
-    """
-    height, width = size
-    if isinstance(segmentation, Mapping):
-        if segmentation.get("size") != [height, width]:
-            raise ValueError(f"an RLE of size {segmentation.get('size')} for {height} x {width}")
-        counts = segmentation.get("counts")
-        if isinstance(counts, list):
-            segmentation = coco_mask.frPyObjects(dict(segmentation), height, width)
-        elif not isinstance(counts, str):
-            raise ValueError("an RLE without counts")
-        return np.ascontiguousarray(coco_mask.decode(segmentation), dtype=bool)
-    if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError("a segmentation that is neither polygons nor RLE")
-    for polygon in segmentation:
-        numbers = isinstance(polygon, list) and all(isinstance(x, (int, float)) for x in polygon)
-        if not numbers or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("a polygon that is no list of three or more x, y")
-        if not all(-size[0] - size[1] <= x <= 2 * (size[0] + size[1]) for x in polygon):
-            raise ValueError("a polygon far outside the picture")  # or drawing takes all memory
-    rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    return np.ascontiguousarray(coco_mask.decode(rle), dtype=bool)
-
-
 @dataclass(frozen=True, slots=True)
 class ShapeMasks:
     """The mask of one sentence, drawn when asked for (a `MaskReader`).
@@ -102,9 +88,11 @@ class ShapeMasks:
         if position != 0:
             raise IndexError(f"frame {position} of a video of 1 frame")
         mask = np.zeros(self.size, dtype=bool)
-        for obj, place in self.tracks:
-            if obj in objects:
-                mask |= self._draw(place)
+        try:
+            for obj, place in self.tracks:
+                mask |= draw(self.store.get(place), self.size) if obj in objects else False
+        except ValueError as error:
+            raise InputError(f"{self.store.origin}: {error}; get the file again") from None
         return mask
 
     def visible(self, obj: str) -> np.ndarray:
@@ -112,12 +100,6 @@ class ShapeMasks:
 
     def appears(self, obj: str) -> bool:
         return any(name == obj for name, _ in self.tracks)
-
-    def _draw(self, place: Place) -> np.ndarray:
-        try:
-            return draw(self.store.get(place), self.size)
-        except ValueError as error:
-            raise InputError(f"{self.store.origin}: {error}; get the file again") from None
 
 
 class Sentences(Sequence):
@@ -145,73 +127,89 @@ class Sentences(Sequence):
             yield ExpressionRecord(key, text, objects, VisibleMoments(masks, objects), masks)
 
 
-def read_refcoco(root: str | Path, split: str, kind: str) -> VideoDataset:
+def read_refcoco(
+    root: str | Path, split: str, kind: str = "refcoco", faults: Faults = STRICT
+) -> VideoDataset:
     """Reads one split (train, val, testA, testB; test in refcocog): no picture and no mask.
 
-    kind: refcoco, refcoco+ or refcocog.
+    Args:
+        kind: refcoco, refcoco+ or refcocog.
 
     Raises:
-        InputError: a folder or file is missing or not of the layout above.
+        InputError: a file is missing or (with strict faults) not of the layout above.
     """
     root = Path(root)
-    pictures, path = root / "train2014", annotations_path(root, kind, split)
-    if not pictures.is_dir():
-        raise InputError(f"{pictures}: no such folder, the pictures of COCO train2014 belong there")
-    images, annotations = read_entries(path)
-    store, tracks = Store(path), {}
-    for annotation in annotations:
-        try:
-            obj = str(annotation.get("original_id", annotation["id"]))
-            place = store.add(annotation["segmentation"], share=True)
-            tracks.setdefault(annotation["image_id"], []).append((obj, place))
-        except (AttributeError, KeyError, TypeError):
-            raise InputError(
-                f"{path}: an annotation without id, image_id or segmentation; "
-                f"convert the data set again"
-            ) from None
-    store.close()
-    by_file: dict[str, list] = {}
-    for image in images:
-        try:
-            key, file, text = str(image["id"]), str(image["file_name"]), str(image["caption"])
-            for part in (key, *file.split("/")):  # with a folder in some conversions
-                check_name(part, f"{path}: image entry")
-            check_text(text, f"{path}: image entry {key}")
-            entry = [key, text, int(image["height"]), int(image["width"]), tracks[image["id"]]]
-            by_file.setdefault(file, []).append(entry)
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError):
-            raise InputError(
-                f"{path}: an image entry without id, file_name, height, width, caption or "
-                f"annotation ({_shown(image)}); convert the data set again"
-            ) from None
-    videos = tuple(_video(pictures, file, Sentences(store, by_file[file])) for file in by_file)
-    if videos and not videos[0].frames[0].is_file():
-        raise InputError(f"{videos[0].frames[0]}: no such picture, get all of COCO train2014")
-    return VideoDataset(kind, root, split, videos)
-
-
-def _video(pictures: Path, file: str, sentences: Sentences) -> VideoRecord:
-    path = Path(file)  # in some conversions with a folder
-    folder = pictures if path.parent == Path() else pictures / path.parent
-    return VideoRecord(str(path.with_suffix("")), Frames(folder, [path.name], ""), sentences)
-
-
-def annotations_path(root: Path, kind: str, split: str) -> Path:
-    """Where sentences and segmentations of a split are."""
-    return root / kind / f"instances_{kind}_{split}.json"
-
-
-def read_entries(path: Path) -> tuple[list[Any], list[Any]]:
-    """The image entries and annotations of a converted file; InputError if it is none."""
+    path = root / kind / f"instances_{kind}_{split}.json"
     content = read_json(path, "it holds the sentences and segmentations, converted to COCO's JSON")
     if not isinstance(content, dict) or not all(
         isinstance(content.get(name), list) for name in ("images", "annotations")
     ):
         raise InputError(f'{path}: has no "images" and "annotations"; convert the data set again')
-    return content["images"], content["annotations"]
+    store, tracks = Store(path), {}
+    for annotation in content["annotations"]:
+        try:
+            obj = str(annotation.get("original_id", annotation["id"]))
+            place = store.add(annotation["segmentation"], share=True)
+            tracks.setdefault(annotation["image_id"], []).append((obj, place))
+        except (AttributeError, KeyError, TypeError):
+            faults.error(ANNOTATION, path, "", _shown(annotation))
+    store.close()
+    known, by_file = set(), {}
+    for image in content["images"]:
+        try:
+            key, file = image["id"], str(image["file_name"])
+            place, size = f"image entry {key}", [int(image["height"]), int(image["width"])]
+            its_tracks = tracks.get(key, [])
+            if min(size) < 1:
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            faults.error(IMAGE_ENTRY, path, "", _shown(image))
+            continue
+        text = image.get("caption")
+        unsafe = [part for part in (str(key), *file.split("/")) if UNSAFE.search(part)]
+        for part in unsafe:  # a file has a folder in some conversions
+            faults.error(UNSAFE_NAME, path, place, ascii(part))
+        if not is_text(text):
+            faults.error(NO_TEXT, path, place)
+        if not its_tracks:
+            faults.error(NO_ANNOTATION, path, place)
+        if key in known:
+            faults.warn(TWICE, path, place)
+        known.add(key)
+        if not unsafe:
+            by_file.setdefault(file, []).append([str(key), text, *size, its_tracks])
+    for key in tracks.keys() - known:
+        faults.warn(NO_IMAGE, path, f"annotations of image entry {key}")
+    videos = tuple(
+        _video(root / "train2014", Path(file), Sentences(store, entries))
+        for file, entries in by_file.items()
+    )
+    return VideoDataset(kind, root, split, videos)
+
+
+def _video(pictures: Path, file: Path, sentences: Sentences) -> VideoRecord:
+    folder = pictures if file.parent == Path() else pictures / file.parent
+    return VideoRecord(str(file.with_suffix("")), Frames(folder, [file.name], ""), sentences)
 
 
 def _shown(entry: Any) -> str:
     return json.dumps(entry)[:80] if isinstance(entry, (dict, list)) else repr(entry)[:80]
+
+
+def examine(video: VideoRecord, size: tuple[int, int] | None, findings: Findings) -> None:
+    """Draws every segmentation of a picture, and compares sizes.
+
+    size: (H, W) of the picture, None if it cannot be read.
+    """
+    for sentence in video.expressions:
+        masks, place = sentence.masks, f"image entry {sentence.id}"
+        if size not in (None, masks.size):
+            detail = f"{list(masks.size)}, {video.frames[0].name} {list(size)}"
+            findings.error(SIZE, masks.store.origin, place, detail)
+        for _, where in masks.tracks:
+            findings.masks += 1
+            try:
+                if not draw(masks.store.get(where), masks.size).any():
+                    findings.warn(EMPTY, masks.store.origin, place)
+            except (ValueError, TypeError) as error:
+                findings.error(MASK, masks.store.origin, place, error)

@@ -1,10 +1,11 @@
-"""COCO's run lengths, read without trust in them."""
+"""COCO's segmentations (run lengths and polygons), read without trust in them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 
 def run_lengths(counts: str) -> np.ndarray:
@@ -58,3 +59,26 @@ def area(rle: Any, size: tuple[int, int]) -> int:
     if (runs < 0).any() or runs.sum() != size[0] * size[1]:
         raise ValueError(f"its runs do not cover {size[0]} x {size[1]} pixels")
     return int(runs[1::2].sum())
+
+
+def draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """COCO's segmentation (polygons, or RLE with counts as list or str) as a mask.
+
+    size: (H, W). Returns (H, W) bool. Raises ValueError if it is of no such form, or an RLE of
+    another size.
+    """
+    if isinstance(segmentation, dict):
+        area(segmentation, size)  # pycocotools does not notice all damage, and may hang or crash
+        if isinstance(segmentation["counts"], list):
+            segmentation = coco_mask.frPyObjects(dict(segmentation), *size)
+        return np.ascontiguousarray(coco_mask.decode(segmentation), dtype=bool)
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("a segmentation that is neither polygons nor RLE")
+    for polygon in segmentation:
+        numbers = isinstance(polygon, list) and all(isinstance(x, (int, float)) for x in polygon)
+        if not numbers or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError("a polygon that is no list of three or more x, y")
+        if not all(-size[0] - size[1] <= x <= 2 * (size[0] + size[1]) for x in polygon):
+            raise ValueError("a polygon far outside the picture")  # or drawing takes all memory
+    rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+    return np.ascontiguousarray(coco_mask.decode(rle), dtype=bool)

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from tgl_e2e.moments import inside
+
 ObjectId = TypeVar("ObjectId", bound=Hashable)
 
 
@@ -92,15 +94,9 @@ def sample_in_stretch(
 
     repeats = num_frames - frames.size
     from_moment = min(repeats, max(0, half - moment.size)) if moment.size else 0
-    return np.sort(
-        np.concatenate(
-            [
-                frames,
-                rng.choice(moment, size=from_moment) if from_moment else moment[:0],
-                rng.choice(frames, size=repeats - from_moment),
-            ]
-        )
-    )
+    again = rng.choice(moment, size=from_moment) if from_moment else moment
+    more = rng.choice(frames, size=repeats - from_moment)
+    return np.sort(np.concatenate([frames, again[:from_moment], more]))
 
 
 def sample_evenly(
@@ -150,9 +146,8 @@ def sample_evenly(
         firsts = firsts[(firsts >= 0) & (firsts + steps[-1] < relevant.size)]
         clips.append(firsts[:, None] + steps)
     if guided:
-        half = (
-            num_frames + 1
-        ) // 2  # from M+; of the others each may be, as often as chance has it
+        # Half from M+; of the others each may be, as often as chance has it.
+        half = (num_frames + 1) // 2
         wanted = half + rng.binomial(num_frames - half, relevant.mean())
         counts = [relevant[clip].sum(axis=1) for clip in clips]
         amiss = [np.abs(count - wanted) for count in counts]
@@ -161,9 +156,8 @@ def sample_evenly(
         clips = [clip for clip in clips if len(clip)]
     fitting = clips[rng.integers(len(clips))]
     clip = fitting[rng.integers(len(fitting))]
-    start = int(
-        rng.integers(max(0, clip[-1] + 1 - length), min(clip[0], relevant.size - length) + 1)
-    )
+    first, last = max(0, clip[-1] + 1 - length), min(clip[0], relevant.size - length)
+    start = int(rng.integers(first, last + 1))
     return (start, start + length), clip
 
 
@@ -181,11 +175,7 @@ def select_objects(
         the clip count, in frames outside M_i too.
     """
     sampled = np.asarray(list(indices), dtype=np.int64)
-    return [
-        obj
-        for obj, intervals in moments.items()
-        if any(bool(((start <= sampled) & (sampled <= end)).any()) for start, end in intervals)
-    ]
+    return [obj for obj, intervals in moments.items() if inside(sampled, intervals).any()]
 
 
 def _per_frame(relevant: np.ndarray) -> np.ndarray:

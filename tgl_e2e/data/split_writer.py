@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco
 
 from tgl_e2e.data.base import Span
-from tgl_e2e.data.files import MOMENTS_VERSION
+from tgl_e2e.data.moments_json import MOMENTS_NAME, Moments, write_moments
 from tgl_e2e.errors import InputError
+from tgl_e2e.results import encode_mask
 
 QUALITY, PHOTO_QUALITY = 95, 88  # of the JPEGs; of photographs
 
@@ -38,7 +38,7 @@ class SplitWriter:
         self.quality = quality
         self.videos: dict[str, dict] = {}
         self.masks: dict[str, list[dict | None]] = {}
-        self.moments: dict[str, dict] = {}
+        self.moments: Moments = {}
         self.scenes: dict[str, dict] = {}
 
     def add(
@@ -65,7 +65,8 @@ class SplitWriter:
             Image.fromarray(picture).save(pictures / f"{frame}.jpg", quality=self.quality)
         first = len(self.masks)
         for index in range(num_objects):
-            self.masks[str(first + index)] = [_encoded(frame == index + 1) for frame in ids]
+            seen = [frame == index + 1 for frame in ids]
+            self.masks[str(first + index)] = [encode_mask(m) if m.any() else None for m in seen]
         self.videos[name] = {
             "frames": frames,
             "expressions": {
@@ -78,10 +79,8 @@ class SplitWriter:
             },
         }
         self.moments[name] = {
-            "expressions": {
-                str(n): {"objects": {str(i): spans for i, spans in said.moments.items()}}
-                for n, said in enumerate(told)
-            }
+            str(n): {str(i): list(spans) for i, spans in said.moments.items()}
+            for n, said in enumerate(told)
         }
         self.scenes[name] = scene
 
@@ -90,10 +89,10 @@ class SplitWriter:
         for name, content in (
             ("meta_expressions", {"videos": self.videos}),
             ("mask_dict", self.masks),
-            ("moments", {"version": MOMENTS_VERSION, "videos": self.moments}),
             ("scenes", {"version": 1, "videos": self.scenes}),
         ):
             (self.folder / f"{name}.json").write_text(json.dumps(content))
+        write_moments(self.folder / MOMENTS_NAME, self.moments)
 
 
 @contextmanager
@@ -126,11 +125,3 @@ def new_split(output: Path, split: str, quality: int = QUALITY) -> Iterator[Spli
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _encoded(mask: np.ndarray) -> dict | None:
-    """COCO RLE of a mask (H, W) bool; None where nothing of it is seen."""
-    if not mask.any():
-        return None
-    rle = coco.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}

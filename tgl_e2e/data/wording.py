@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 
+from tgl_e2e.data.nouns import listed
+
 TOKEN = re.compile(r"[A-Za-z][A-Za-z'’-]*|[^\sA-Za-z]+")
 SIDE = re.compile(r"left|right", re.IGNORECASE)
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
 
 
 # --- mirroring -------------------------------------------------------------------------------
@@ -27,37 +25,37 @@ HANDED = re.compile(
     re.IGNORECASE,
 )
 # Typing errors and abbreviations of RefCOCO; they cannot be swapped, so their sentences are kept.
-MISSPELT = _words("l r lft lef lhs rt rgt rght rigth rihgt righ rite rhs")
+MISSPELT = listed("l r lft lef lhs rt rgt rght rigth rihgt righ rite rhs")
 # These contain "right" or "left" and mean something else.
 OTHER_WORDS = re.compile(r"(bright|upright|fright|alright|outright|downright|copyright|cleft).*")
 COMPOUND = re.compile(r"(left|right)(most|wards?)")
 # What may be joined to a side by a hyphen: left-hand, bottom-right, left-to-right.
-JOINED = _words(
+JOINED = listed(
     "left right hand side most to and bottom top upper lower far mid middle centre center front "
     "back rear facing moving turning going leaning ward wards corner"
 )
 # Before "left" these make it a verb ("that left"), before "right" an adverb ("is right behind").
-VERB_BEFORE = _words(
+VERB_BEFORE = listed(
     "who that which has have had having just is are was were be been being he she it they all "
     "not never finally already nothing anything something everything what's that's it's there's"
 )
 # After either these do: "left behind", "left alone", "right away", "the right way".
-IDIOM_AFTER = _words(
+IDIOM_AFTER = listed(
     "behind alone over out off away now next beside through into past way time order moment answer "
     "thing angle angles handed"
 )
-BEFORE_NOUN = _words("the its his her their my your our")
-BEFORE_PLACE = _words("to on from at toward towards facing far upper lower extreme bottom top hind")
-DETERMINERS = _words(
+BEFORE_NOUN = listed("the its his her their my your our")
+BEFORE_PLACE = listed("to on from at toward towards facing far upper lower extreme bottom top hind")
+DETERMINERS = listed(
     "the a an his her its their this that these those one some each every all both"
     " itself himself herself themselves him them us it"
 )
-PLACE_AFTER = _words(
+PLACE_AFTER = listed(
     "side sides hand corner part half edge end border leg legs arm arms foot paw paws eye ear lane "
     "wing front rear bottom top shoulder knee wheel direction of"
 )
-LINKS = _words("to and or then from the ,")
-ADVERB_END = _words("and or then slowly quickly again together while with . , ; ! ?")
+LINKS = listed("to and or then from the ,")
+ADVERB_END = listed("and or then slowly quickly again together while with . , ; ! ?")
 # Someone does this to the left or right. Finite forms and -ing, spelt out: "building" is a noun.
 GOING = re.compile(
     r"(mov|fac|glid|slid|driv|rid|ris|gaz|danc|rotat|skat|cycl)(e|es|ed|ing)"

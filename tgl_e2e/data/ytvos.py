@@ -2,38 +2,51 @@
 
     <root>/meta_expressions/<split>/meta_expressions.json   {"videos": {video: {"frames": [...],
         "expressions": {id: {"exp": text, "obj_id": "1"}}}}}; obj_id in `train` alone
-    <root>/meta_expressions/<split>/moments.json            optional, see `MomentsFile`
+    <root>/meta_expressions/<split>/moments.json            optional, see `moments_json`
     <root>/<split>/JPEGImages/<video>/<frame>.jpg
     <root>/<split>/Annotations/<video>/<frame>.png          palette: a pixel's value is its object
 
 The target is where the annotation equals obj_id. The file of `valid` lists the videos of `test`
 too; where that of `test` is there, its videos are left out of `valid`, as on the server.
+
+Ref-DAVIS17 describes each object of a video four times, and the expressions stand in the order
+object * 4 + annotation: annotator 1 of the first frame, annotator 1 of the whole video, annotator
+2 of the first frame, annotator 2 of the whole video. An `ExpressionRecord` says both: `objects`
+holds the object (the value of its pixels), `annotation` is 0 to 3. A score is taken per annotation,
+of all objects together, and the four are averaged.
 """
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tgl_e2e.data.base import (
-    ExpressionRecord,
-    Frames,
-    VideoDataset,
-    VideoRecord,
-    VisibleMoments,
-    picture_size,
-)
-from tgl_e2e.data.files import MOMENTS_NAME, MomentsFile, read_frames_and_expressions, read_videos
+from tgl_e2e.data.base import Frames, VideoDataset, VideoRecord, picture_size
+from tgl_e2e.data.faults import DAMAGED, NO_MASKS, OBJECT_IDS, STRICT, Faults, Findings, Kind
+from tgl_e2e.data.listed import read_listed, read_records
 from tgl_e2e.errors import InputError
 
-LOGGER = logging.getLogger(__name__)
 MAX_OBJECT = 255  # a palette has 256 entries, and 0 is the background
+VOID = 255  # of DAVIS: pixels that are not judged
+ANNOTATIONS = 4  # of each object in Ref-DAVIS17
 
-# Place of an expression in its video and its entry -> which of an object's descriptions it is.
-Annotation = Callable[[int, Mapping[str, Any]], int | None]
+ALL_VIDEOS = Kind(
+    "no such folder, the file of valid lists the videos of test too",
+    "put meta_expressions.json of test beside it, and they are left out",
+)
+NO_ANNOTATION = Kind("frames without an annotation", "extract Annotations again, all of it")
+SIZE = Kind("annotations that differ in size from their picture", "use those of one release")
+NEVER_SEEN = Kind("objects that no annotation of the video shows", "use files of one release")
+OF_TEST = Kind("videos of test that valid lists too, and that are not read")
+FOUR = Kind(
+    "videos in which four expressions in a row do not speak of one object",
+    "convert the data set again: the order is object * 4 + annotation",
+)
 
 
 class PaletteMasks:
@@ -59,14 +72,27 @@ class PaletteMasks:
 
     def visible(self, obj: str) -> np.ndarray:
         """(T,) bool. The first call opens every annotation of the video, once for all objects."""
+        return self.values()[:, int(obj)]
+
+    def values(self, size: tuple[int, int] | None = None, faults: Faults = STRICT) -> np.ndarray:
+        """(T, 256) bool: which values, objects among them, each frame's annotation has.
+
+        size: (H, W) that annotations should have; None: not looked at.
+        """
         if self._present is None:
             present = np.zeros((len(self.annotations), MAX_OBJECT + 1), dtype=bool)
             for row, path in zip(present, self.annotations, strict=True):
-                with open_palette(path) as picture:
-                    row[:] = np.asarray(picture.histogram()) > 0
+                try:
+                    with open_palette(path) as picture:
+                        row[:] = np.asarray(picture.histogram()) > 0
+                except InputError as error:
+                    faults.caught(DAMAGED if path.exists() else NO_ANNOTATION, error)
+                    continue
+                if size not in (None, (picture.height, picture.width)):
+                    detail = f"{[picture.height, picture.width]}, the picture {list(size)}"
+                    faults.error(SIZE, path, "", detail)
             self._present = np.packbits(present, axis=1)  # kept: 32 bytes a frame
-        byte, bit = divmod(int(obj), 8)
-        return (self._present[:, byte] >> (7 - bit) & 1).astype(bool)
+        return np.unpackbits(self._present, axis=1).astype(bool)
 
     def appears(self, obj: str) -> bool:
         """Opens annotations up to the first with the object, most often the first of all."""
@@ -92,13 +118,13 @@ def open_palette(path: Path) -> Image.Image:
     return picture
 
 
-def read_ytvos(root: str | Path, split: str) -> VideoDataset:
-    """Reads one split of Ref-YouTube-VOS, see `read_palette_videos`."""
-    return read_palette_videos(root, split, "ref-youtube-vos", lambda place, expression: None)
-
-
-def read_palette_videos(
-    root: str | Path, split: str, kind: str, annotation: Annotation
+def read_ytvos(
+    root: str | Path,
+    split: str,
+    kind: str = "ref-youtube-vos",
+    faults: Faults = STRICT,
+    moments: Path | None = None,
+    masks: bool = True,
 ) -> VideoDataset:
     """Reads one split: names, texts and moments, no frame and no mask.
 
@@ -106,82 +132,89 @@ def read_palette_videos(
     which it is seen (a warning says so). To know them every annotation of the video is opened, once
     in a process and not before moments are asked for.
 
+    Args:
+        moments: to be read in place of the split's moments.json.
+        masks: whether they are wanted.
+
     Raises:
-        InputError: a folder or file is missing or not of the layout above.
+        InputError: a file is missing or (with strict faults) not of the layout above.
     """
     root = Path(root)
-    meta_path = expressions_path(root, split)
-    meta = read_videos(meta_path)
-    frames_root = root / split / "JPEGImages"
-    if not frames_root.is_dir():
-        raise InputError(f"{frames_root}: no such folder, the frames of the split belong there")
+    path, test_path = (
+        root / "meta_expressions" / one / "meta_expressions.json" for one in (split, "test")
+    )
+    frames_root, masks_root = root / split / "JPEGImages", root / split / "Annotations"
+    listed = read_listed(path)
     if split == "valid":
-        meta = without_test(meta, root)
-    annotations_root = root / split / "Annotations"
-    has_masks = annotations_root.is_dir()
-    moments_path = meta_path.parent / MOMENTS_NAME
-    moments = MomentsFile(moments_path) if moments_path.exists() else None
-    videos = []
-    for name, entry in meta.items():
-        if split == "valid" and not (frames_root / name).is_dir():
-            raise InputError(
-                f"{frames_root / name}: no such folder; the file of valid lists the videos of test "
-                f"too: put {expressions_path(root, 'test')} there, and they are left out"
-            )
-        frames, expressions = read_frames_and_expressions(
-            name, entry, frames_root / name, meta_path
-        )
-        masks = None
-        if has_masks:
-            masks = PaletteMasks(Frames(annotations_root / name, frames.names, ".png"))
-        records = []
-        for place, (key, expression) in enumerate(expressions.items()):
-            where = f"{meta_path}: video {name}, expression {key}"
-            objects, known = _objects(expression, where), None
-            its_masks = None if objects is None else masks
-            if moments is not None:
-                known = moments.per_object(name, key, len(frames), objects)
-            elif its_masks is not None:
-                known = VisibleMoments(its_masks, objects)
-            which = annotation(place, expression)
-            records.append(
-                ExpressionRecord(key, expression["exp"], objects, known, its_masks, which)
-            )
-        videos.append(VideoRecord(name, frames, tuple(records)))
-    if moments is None:
-        masked = any(e.masks is not None for video in videos for e in video.expressions)
-        LOGGER.warning(
-            "%s is missing: %s",
-            moments_path,
-            "every frame in which an object is seen counts as its moment, and all annotations are "
-            "opened to know them; python -m tgl_e2e.data.moments from-masks writes the file once"
-            if masked
-            else "moments are not known",
-        )
-    return VideoDataset(kind, root, split, tuple(videos))
+        of_test = read_listed(test_path) if test_path.exists() else {}
+        for name in sorted(listed.keys() & of_test):
+            faults.warn(OF_TEST, path, name)
+        listed = {name: entry for name, entry in listed.items() if name not in of_test}
+        for name in listed if not of_test and frames_root.is_dir() else ():
+            if not (frames_root / name).is_dir():
+                faults.error(ALL_VIDEOS, frames_root / name)
+    has_masks, masks_of = masks and masks_root.is_dir(), {}
+
+    def target_of(expression: Mapping[str, Any], frames: Frames, place: str):
+        if "obj_id" not in expression:
+            return None, None
+        obj = str(expression["obj_id"])
+        if not obj.isdecimal() or not 1 <= int(obj) <= MAX_OBJECT:
+            detail = f"obj_id {obj}, a number from 1 to {MAX_OBJECT} is expected"
+            faults.error(OBJECT_IDS, path, place, detail)
+            return (obj,), None
+        folder = masks_root / frames[0].parent.name
+        if has_masks and folder not in masks_of:
+            masks_of[folder] = PaletteMasks(Frames(folder, frames.names, ".png"))
+        return (obj,), masks_of.get(folder)
+
+    cost = (
+        ", and all annotations are opened to know them; python -m tgl_e2e.data.moments from-masks "
+        "writes the file once"
+    )
+    videos = read_records(listed, path, frames_root, target_of, faults, moments, cost)
+    named = any(e.objects for video in videos for e in video.expressions)
+    if masks and named and not has_masks:
+        faults.warn(NO_MASKS, masks_root)
+    return VideoDataset(kind, root, split, videos)
 
 
-def expressions_path(root: Path, split: str) -> Path:
-    """Where the expressions of a split are."""
-    return root / "meta_expressions" / split / "meta_expressions.json"
+def read_davis(
+    root: str | Path,
+    split: str,
+    kind: str = "ref-davis",
+    faults: Faults = STRICT,
+    moments: Path | None = None,
+    masks: bool = True,
+) -> VideoDataset:
+    """Reads one split (`train`, `valid`) of Ref-DAVIS17, see :func:`read_ytvos`."""
+    dataset, videos = read_ytvos(root, split, kind, faults, moments, masks), []
+    for video in dataset.videos:
+        ids = [e.objects[0] for e in video.expressions if e.objects]
+        groups = [set(ids[i : i + ANNOTATIONS]) for i in range(0, len(ids), ANNOTATIONS)]
+        if len(ids) % ANNOTATIONS or any(len(group) > 1 for group in groups):
+            faults.warn(FOUR, dataset.root, f"video {video.name}", f"objects {', '.join(ids)}")
+        expressions = [
+            replace(e, annotation=n % ANNOTATIONS) for n, e in enumerate(video.expressions)
+        ]
+        videos.append(replace(video, expressions=tuple(expressions)))
+    return replace(dataset, videos=tuple(videos))
 
 
-def without_test(meta: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The videos of `valid` that are not of `test`, if it is known which these are."""
-    test_path = expressions_path(root, "test")
-    if not test_path.exists():
-        return meta
-    test = read_videos(test_path)
-    return {name: entry for name, entry in meta.items() if name not in test}
+def examine(video: VideoRecord, size: tuple[int, int] | None, findings: Findings) -> None:
+    """Opens every annotation of a video.
 
-
-def _objects(expression: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
-    if "obj_id" not in expression:
-        return None
-    obj = str(expression["obj_id"])
-    if not obj.isdecimal() or not 1 <= int(obj) <= MAX_OBJECT:
-        raise InputError(
-            f"{where}: obj_id should be a number from 1 to {MAX_OBJECT}, the value of "
-            f"the object's pixels; get the file again"
-        )
-    return (obj,)
+    size: (H, W) of its pictures, None if none can be read.
+    """
+    speaking = [e for e in video.expressions if e.masks is not None]
+    if not speaking:  # as in `valid`, which may hold first frames for another task
+        return
+    values = speaking[0].masks.values(size, findings)
+    named = {int(obj) for e in speaking for obj in e.objects}
+    void = [] if VOID in named else [VOID]  # where it means nothing, it is no object
+    findings.masks += int(np.delete(values, [0, *void], axis=1).sum())
+    for expression in speaking:
+        (obj,) = expression.objects
+        if not values[:, int(obj)].any():
+            place = f"video {video.name}, expression {expression.id}, object {obj}"
+            findings.error(NEVER_SEEN, speaking[0].masks.annotations[0].parent, place)

@@ -7,22 +7,25 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from tgl_e2e.data.datasets import DATASETS
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.paper import FULL, Row, Table
+from tgl_e2e.evaluation.paper import FULL, SWITCH_OFF, Table
 
 
 @dataclass(frozen=True)
 class Run:
     """One metrics.json: what was evaluated, and its scores in percent.
 
-    switches: what the network has, see `paper.SWITCHES`. parameters: total and tam.
+    switches: what the network has, of `paper.FULL`. parameters: total and tam.
     config: what the numbers come from, as the file has it.
     """
 
-    path: Path
     dataset: str
     split: str
     videos: int
@@ -30,7 +33,6 @@ class Run:
     model: str
     moments: str
     switches: frozenset[str]
-    seed: int | None
     parameters: dict[str, int]
     scores: dict[str, float | None]
     config: dict[str, Any]
@@ -56,24 +58,19 @@ def read_run(path: Path) -> Run:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         config, data = content["config"], content["dataset"]
-        scores = dict(content["overall"])
-        if content.get("matched", {}).get("J&F") is not None:
-            scores |= content["matched"]
+        matched = content.get("matched", {})
         levels = list(content["breakdown"].get("level", {}))
-        training = config["training"] or {}
         return Run(
-            path,
-            data["name"],
-            data["split"],
-            data["videos"],
-            levels[0] if len(levels) == 1 else None,
-            config["model"]["name"],
-            config["arguments"]["moments"],
-            switches_of(config["model"], training),
-            training.get("seed"),
-            content["parameters"],
-            scores,
-            config,
+            dataset=data["name"],
+            split=data["split"],
+            videos=data["videos"],
+            level=levels[0] if len(levels) == 1 else None,
+            model=config["model"]["name"],
+            moments=config["arguments"]["moments"],
+            switches=switches_of(config["model"], config["training"] or {}),
+            parameters=content["parameters"],
+            scores=content["overall"] | (matched if matched.get("J&F") is not None else {}),
+            config=config,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
@@ -82,19 +79,16 @@ def read_run(path: Path) -> Run:
 
 
 def switches_of(model: dict[str, Any], training: dict[str, Any]) -> frozenset[str]:
-    """What a network and its training have of `paper.SWITCHES`; not said means the full method."""
-    off = {
-        "sampling": not training.get("moment_sampling", True),
-        # Trainings from before there was a choice drew frames one by one.
-        "spacing": not training.get("even_spacing", not training),
-        "oss": not training.get("selective", True),
-        "tam": training.get("tam_weight", 1.0) == 0,
-        "mdp": not model["memory"]["dual_path"],
-        "mfe": not model["memory"]["mfe"],
-        "bank": model["memory"]["bank"] == "all",
-        "temporal": not model["adapter"]["temporal"],
-    }
-    return FULL - {name for name, is_off in off.items() if is_off}
+    """What a network and its training have of `paper.FULL`; not said means the full method."""
+    # Trainings from before there was a choice drew frames one by one.
+    values = {"even_spacing": not training, **training, "model": model}
+    off = set()
+    for name, switch in SWITCH_OFF.items():
+        key, value = switch.split("=")
+        found = reduce(lambda part, one: part.get(one, {}), key.split("."), values)
+        if found == yaml.safe_load(value):
+            off.add(name)
+    return FULL - off
 
 
 def tell(table: Table, runs: Sequence[Run], markdown: bool = False) -> str:
@@ -105,55 +99,44 @@ def tell(table: Table, runs: Sequence[Run], markdown: bool = False) -> str:
     ):
         mine = [r for r in runs if r.model == model and dataset in ("", r.dataset)]
         lines = _cells(table, mine)
-        if all(set(line[2:]) <= {"-"} or not _has_ours(line) for line in lines[1:]):
+        if all(cell.startswith("-") for line in lines[1:] for cell in line[2:]):
             continue
-        parts.append(
-            _heading(table, mine, dataset, model)
-            + "\n"
-            + (_markdown(lines) if markdown else _aligned(lines))
-        )
+        text = _markdown(lines) if markdown else _aligned(lines)
+        parts.append(f"{_heading(table, mine, dataset, model)}\n{text}")
     nothing = f"Table {table.number}. {table.title}: nothing was evaluated for it"
     return "\n\n".join(parts) or nothing
-
-
-def _has_ours(line: Sequence[str]) -> bool:
-    return any(not cell.startswith("-") for cell in line[2:])
 
 
 def _heading(table: Table, runs: Sequence[Run], dataset: str, model: str) -> str:
     lines = [f"Table {table.number}. {table.title}. Ours / the paper's."]
     if dataset:
-        sets = sorted({(r.split, r.videos, r.level) for r in runs}, reverse=True)
+        sets = sorted({(r.split, r.videos, r.level or "") for r in runs}, reverse=True)
         shown = ", ".join(
             f"{split} of {videos} videos" + (f" (level {level})" if level else "")
             for split, videos, level in sets
         )
         lines.append(f"Ours: {model} on {dataset}, {shown}. The paper's: Hiera-B on MeViS.")
-    if any(r.dataset == "motion" for r in runs):
+    if any(r.dataset in DATASETS and DATASETS[r.dataset].synthetic for r in runs):
         lines.append(
             "`motion` is synthetic and not MeViS, and neither are the networks alike: "
             "compare rows, not numbers."
         )
-    if table.note:
-        lines.append(table.note + ".")
-    return "\n".join(lines)
+    return "\n".join([*lines, table.note + "."] if table.note else lines)
 
 
 def _cells(table: Table, runs: Sequence[Run]) -> list[list[str]]:
-    head = ["", "paper's row"]
-    head += [
-        score if len({c[0] for c in table.columns}) == 1 else f"{place} {score}"
-        for place, score in table.columns
-    ]
+    columns = [(place, score) for place, scores in table.columns.items() for score in scores]
+    alone = len(table.columns) == 1
+    lines = [["", "paper's row", *(s if alone else f"{place} {s}" for place, s in columns)]]
     if table.parameters:
-        head.append("parameters (of them TAM)")
-    lines = [head]
+        lines[0].append("parameters (of them TAM)")
     for row in table.rows:
+        found = [r for r in runs if row.holds(r.moments, r.switches)]
         line = [row.label, row.paper_label or ("the same" if row.paper else "")]
-        found = [r for r in runs if row.moments(r.moments) and r.switches == row.switches]
-        for place, score in table.columns:
+        for place, score in columns:
             here = [r for r in found if place == (r.dataset if table.across_datasets else r.split)]
-            line.append(_cell([r.scores.get(score) for r in here], row, place, score))
+            paper = row.paper.get(place, {}).get(score)
+            line.append(_cell([r.scores.get(score) for r in here], paper))
         if table.parameters:
             sizes = sorted({(r.parameters["total"], r.parameters["tam"]) for r in found})
             line.append(", ".join(f"{t / 1e6:.1f} M ({m / 1e6:.1f} M)" for t, m in sizes) or "-")
@@ -161,27 +144,23 @@ def _cells(table: Table, runs: Sequence[Run]) -> list[list[str]]:
     return lines
 
 
-def _cell(values: Sequence[float | None], row: Row, place: str, score: str) -> str:
+def _cell(values: Sequence[float | None], paper: float | None) -> str:
     """Mean of ours, with the standard deviation over several runs, then the paper's."""
     known = [v for v in values if v is not None and not math.isnan(v)]
-    ours = "-"
-    if known:
-        ours = f"{statistics.fmean(known):.1f}"
-        if len(known) > 1:
-            ours += f" ± {statistics.stdev(known):.1f} (n = {len(known)})"
-    paper = row.paper.get((place, score))
+    ours = f"{statistics.fmean(known):.1f}" if known else "-"
+    if len(known) > 1:
+        ours += f" ± {statistics.stdev(known):.1f} (n = {len(known)})"
     return ours if paper is None else f"{ours} / {paper:.1f}"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = []
+    for line in lines:
+        cells = zip(line, widths, strict=True)
+        padded = [f"{x:<{w}}" if i < 2 else f"{x:>{w}}" for i, (x, w) in enumerate(cells)]
+        rows.append("  ".join(padded).rstrip())
+    return "\n".join(rows)
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from tgl_e2e.data.base import VideoRecord
-from tgl_e2e.data.davis import ANNOTATIONS
+from tgl_e2e.data.ytvos import ANNOTATIONS
 from tgl_e2e.metrics import contour_accuracy, region_similarity
 from tgl_e2e.results import Segmentation, encode_mask
 
@@ -104,19 +104,16 @@ def best_assignment(values: np.ndarray) -> list[int]:
 
     Goes through sets of columns, 2^N of them: a video has ten objects at the most.
     """
-    count = len(values)
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # set of columns -> sum, choice
-    for row in range(count):
+    for row in values:
         following: dict[int, tuple[float, list[int]]] = {}
         for used, (total, choice) in best.items():
-            for column in range(count):
-                if used >> column & 1:
-                    continue
-                key, value = used | 1 << column, total + float(values[row, column])
-                if key not in following or value > following[key][0]:
-                    following[key] = (value, [*choice, column])
+            for column, value in enumerate(row):
+                key, found = used | 1 << column, (total + float(value), [*choice, column])
+                if key != used and (key not in following or found[0] > following[key][0]):
+                    following[key] = found
         best = following
-    return best[2**count - 1][1]
+    return next(iter(best.values()))[1]
 
 
 def matched_scores(videos: Sequence[Any]) -> Mapping[str, float | None]:

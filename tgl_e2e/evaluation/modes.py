@@ -11,26 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgl_e2e.data.base import VideoRecord
-from tgl_e2e.data.datasets import IMAGE_SETS
 from tgl_e2e.errors import InputError
 from tgl_e2e.moments import MomentsSpec, moments_in_order, parse_moments
 
 if TYPE_CHECKING:
-    from tgl_e2e.data.files import MomentsFile
+    from tgl_e2e.data.moments_json import MomentsFile
 
 LOGGER = logging.getLogger(__name__)
-
-
-def default_moments(dataset: str) -> str:
-    """`all` for sets of single images, which show what their sentence says; else `auto`."""
-    return "all" if dataset in IMAGE_SETS else "auto"
-
-
-def default_split(dataset: str) -> str:
-    """The split that papers evaluate a data set on without its server; Ref-YouTube-VOS has none."""
-    if dataset in IMAGE_SETS:
-        return "val"
-    return "valid" if dataset in ("ref-youtube-vos", "ref-davis") else "valid_u"
 
 
 def do_without_tam(args: argparse.Namespace) -> None:
@@ -44,16 +31,14 @@ def do_without_tam(args: argparse.Namespace) -> None:
 
 def moments_source(text: str) -> Callable[[VideoRecord], MomentsSpec]:
     """What `--moments` means, as a function of the video; InputError for anything unknown."""
-    match = re.fullmatch(r"oracle(?:\+top-k:([1-9][0-9]*))?", text)
-    if match:
-        k = int(match[1]) if match[1] else None
-        return lambda video: _oracle(video, k)
     match = re.fullmatch(r"(.+?)(?:\+top-k:([1-9][0-9]*))?", text)
-    if match and _is_per_video(Path(match[1])):  # as a moment retriever would write them
-        k = int(match[2]) if match[2] else None
-        from tgl_e2e.data.files import MomentsFile
+    source, k = (match[1], match[2] and int(match[2])) if match else (text, None)
+    if source == "oracle":
+        return lambda video: _oracle(video, k)
+    if match and _is_per_video(Path(source)):  # as a moment retriever would write them
+        from tgl_e2e.data.moments_json import MomentsFile
 
-        file = MomentsFile(Path(match[1]))
+        file = MomentsFile(Path(source))
         return lambda video: _given(video, file, k)
     spec = parse_moments(text)
     return lambda video: spec

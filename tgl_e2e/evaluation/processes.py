@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from tgl_e2e.data.base import VideoRecord
 from tgl_e2e.errors import InputError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 # A process that is done waits for the others, which may take long: no default of half an hour.
 _PATIENCE = timedelta(days=30)
 
 
-class Processes:
-    """Which of how many processes this is, and what they say to each other.
+def process_index() -> int:
+    """Number of this process among those of its launch, before `join`; 0 without one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def join(device: str, threads: int = 1) -> tuple[PartialState, str]:
+    """Accelerate's state of all processes, and the device of this one.
 
     Args:
         device: as on the command line: auto, cpu, cuda, cuda:1, ...
@@ -24,57 +33,34 @@ class Processes:
     Raises:
         InputError: the device is not there, or was named one by one for several processes.
     """
+    import torch
+    from accelerate import PartialState
 
-    def __init__(self, device: str, threads: int = 1) -> None:
-        self.index, self.count = process_index(), int(os.environ.get("WORLD_SIZE", "1"))
-        self._state = None
-        if self.count > 1:
-            if device not in ("auto", "cpu"):
-                raise InputError(
-                    f"--device {device}: several processes get a device each; give auto or cpu"
-                )
-            from accelerate import PartialState
-
-            self._state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
-            device = str(self._state.device)
-        self.device = usable(device)
-        if self.device == "cpu":
-            import torch
-
-            torch.set_num_threads(threads)
-
-    @property
-    def is_main(self) -> bool:
-        return self.index == 0
-
-    def wait(self) -> None:
-        """Until all processes have come here."""
-        if self._state is not None:
-            self._state.wait_for_everyone()
-
-    def main_first(self, action: Callable[[], None]) -> None:
-        """Runs `action` in the main process alone, while the others wait.
-
-        Raises:
-            InputError: in every process, if `action` raises it.
-        """
-        message = [None]
-        if self.is_main:
-            try:
-                action()
-            except InputError as error:
-                message = [str(error)]
-        if self._state is not None:
-            from accelerate.utils import broadcast_object_list
-
-            broadcast_object_list(message)
-        if message[0] is not None:
-            raise InputError(message[0])
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and device not in ("auto", "cpu"):
+        raise InputError(
+            f"--device {device}: several processes get a device each; give auto or cpu"
+        )
+    state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
+    device = usable(str(state.device) if several else device)
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    return state, device
 
 
-def process_index() -> int:
-    """Number of this process among those of its launch; 0 without one."""
-    return int(os.environ.get("RANK", "0"))
+def on_main(state: PartialState, action: Callable[[], None]) -> None:
+    """Runs `action` in the main process, while the others wait; its InputError is raised in all."""
+    from accelerate.utils import broadcast_object_list
+
+    message = [None]
+    if state.is_main_process:
+        try:
+            action()
+        except InputError as error:
+            message = [str(error)]
+    broadcast_object_list(message)
+    if message[0] is not None:
+        raise InputError(message[0])
 
 
 def work_of(video: VideoRecord) -> int:
@@ -83,21 +69,19 @@ def work_of(video: VideoRecord) -> int:
 
 
 def share_out(videos: Sequence[VideoRecord], count: int) -> list[list[VideoRecord]]:
-    """Deals videos out to `count` processes so that all have about the same work.
+    """Deals videos out to `count` processes, each in order, so that all have about the same work.
 
-    The most expensive video goes first, each to whoever has the least so far; a pure function of
-    its arguments. All expressions of a video stay together: they share most of the work.
-
-    Returns:
-        `count` lists, each in the order of `videos`.
+    The most expensive video goes first, each to whoever has the least so far. All expressions of a
+    video stay together: they share most of the work.
     """
-    owner: dict[str, int] = {}
+    shares: list[list[VideoRecord]] = [[] for _ in range(count)]
     loads = [0] * count
     for video in sorted(videos, key=work_of, reverse=True):  # stable: ties stay in order
         least = loads.index(min(loads))
-        owner[video.name] = least
+        shares[least].append(video)
         loads[least] += work_of(video)
-    return [[video for video in videos if owner[video.name] == n] for n in range(count)]
+    place = {video.name: n for n, video in enumerate(videos)}
+    return [sorted(share, key=lambda video: place[video.name]) for share in shares]
 
 
 def usable(device: str) -> str:

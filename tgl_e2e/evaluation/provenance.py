@@ -19,14 +19,12 @@ def dtype_of(asked: str, device: str) -> str:
     return "bfloat16" if device.startswith("cuda") else "float32"
 
 
-def decisive(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the command's arguments that the result of a video depends on, beside the network;
-    from a parsed command line, or from what metrics.json has of one."""
+def decisive(arguments: Mapping[str, Any], checkpoint: str) -> dict[str, Any]:
+    """What the result of a video depends on: those of the command's arguments, from a parsed
+    command line or from metrics.json, and the network's fingerprint."""
     names = ("dataset", "split", "moments", "threshold", "always_target", "tam_stride", "dtype")
-    return {
-        "root": str(Path(arguments["root"]).resolve()),
-        **{name: arguments[name] for name in names if name in arguments},
-    }
+    values = {name: arguments[name] for name in names if name in arguments}
+    return {"root": str(Path(arguments["root"]).resolve()), **values, "checkpoint": checkpoint}
 
 
 def fingerprint(checkpoint: str) -> str:
@@ -35,10 +33,10 @@ def fingerprint(checkpoint: str) -> str:
     if not folder.is_dir():
         return checkpoint
     digest = hashlib.sha256()
-    bases = sorted(path.name for path in folder.glob("bases-*.safetensors"))
-    for name in ("config.json", "model.safetensors", *bases):
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
+    paths = [folder / "config.json", folder / "model.safetensors"]
+    for path in [*paths, *sorted(folder.glob("bases-*.safetensors"))]:
+        if path.is_file():
+            with path.open("rb") as file:
                 while chunk := file.read(1 << 20):
                     digest.update(chunk)
     return digest.hexdigest()

@@ -16,27 +16,21 @@ from tgl_e2e.moments import spans
 # lowest and the highest score, so that a badly calibrated model gets windows too.
 WINDOW_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 WINDOW_RANGE_SHARES = (0.25, 0.5, 0.75)
+MAX_OVERLAP = 0.8  # IoU of two windows that are both kept
 
 
-def relevance_windows(
-    relevance: np.ndarray,
-    frames: np.ndarray | None = None,
-    max_windows: int = MAX_WINDOWS,
-    max_overlap: float = 0.8,
-) -> list[list[float]]:
+def relevance_windows(relevance: np.ndarray, frames: np.ndarray | None = None) -> list[list[float]]:
     """Turns per-frame relevance into ranked temporal windows.
 
     Candidates are the runs of consecutive frames at or above each of several thresholds. A
     window's score is the IoU that it is expected to have with the relevant frames if each frame
     is relevant with the probability given: sum inside / (length + sum outside). Unlike the mean
     inside, this does not favour a single confident frame over the whole of its moment. Of two
-    windows that overlap by more than `max_overlap` (IoU), the worse is dropped.
+    windows that overlap by more than MAX_OVERLAP (IoU), the worse is dropped.
 
     Args:
         relevance: (T,) in [0, 1].
         frames: (T,) ascending frame numbers; None: 0, 1, ..., T - 1.
-        max_windows: at most so many windows are returned.
-        max_overlap: largest IoU of two windows that are both kept.
 
     Returns:
         [[start, end, score], ...], best first; frames s..e are the window [s, e + 1]. At least
@@ -67,8 +61,8 @@ def relevance_windows(
     kept: list[list[float]] = []
     for window in candidates:
         others = np.array([k[:2] for k in kept]).reshape(-1, 2)
-        if (window_ious(np.array([window[:2]]), others) <= max_overlap).all():
+        if (window_ious(np.array([window[:2]]), others) <= MAX_OVERLAP).all():
             kept.append(window)
-        if len(kept) == max_windows:
+        if len(kept) == MAX_WINDOWS:
             break
     return kept

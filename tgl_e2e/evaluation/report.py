@@ -6,11 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
-from tgl_e2e.data.datasets import IMAGE_SETS
+from tgl_e2e.data.datasets import DATASETS
 from tgl_e2e.evaluation.davis import matched_scores
 from tgl_e2e.evaluation.scores import (
     ExpressionScore,
@@ -24,19 +25,8 @@ from tgl_e2e.evaluation.scores import (
 from tgl_e2e.files import write_text
 
 METRICS_VERSION = 2
-CSV_COLUMNS = (
-    "video",
-    "expression",
-    "text",
-    "num_frames",
-    "no_target",
-    "answered",
-    "J&F",
-    "J",
-    "F",
-    "top1",
-    "chance",
-)
+CSV_COLUMNS = ["video", "expression", "text", "num_frames", "no_target", "answered"]
+CSV_COLUMNS += ["J&F", "J", "F", "top1", "chance"]
 
 
 def report(
@@ -58,14 +48,14 @@ def report(
         "chance": chance_of(scores),
         "by_target": by_target(scores),
     }
-    if dataset.kind in IMAGE_SETS:
+    if DATASETS[dataset.kind].images:
         content["images"] = image_scores(scores)
-    if dataset.kind == "ref-davis":
+    if DATASETS[dataset.kind].label_maps:
         content["matched"] = matched_scores([result["matched"] for result in results])
     return content | {
         "breakdown": breakdown(scores),
         "videos": by_video(scores),
-        "expressions": [{**score.to_dict(), "J&F": score.jf} for score in scores],
+        "expressions": [{**asdict(score), "J&F": score.jf} for score in scores],
         "timing": {
             "seconds": round(seconds, 2),
             "frames_per_second": round(frames / seconds, 2) if seconds else None,
@@ -75,18 +65,20 @@ def report(
 
 def write_report(folder: Path, content: Mapping[str, Any]) -> None:
     """metrics.json and per_expression.csv; each appears whole or not at all."""
-    tags = list(content["breakdown"])
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([*CSV_COLUMNS, *tags])
+    columns = [*CSV_COLUMNS, *content["breakdown"]]
+    writer = csv.DictWriter(table, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
     for row in content["expressions"]:
-        known = [row["tags"].get(tag) for tag in tags]
-        known = [" ".join(value) if isinstance(value, list) else value for value in known]
-        values = [row[column] for column in CSV_COLUMNS]
-        values = [round(value, 4) if isinstance(value, float) else value for value in values]
-        writer.writerow([*values, *known])
+        writer.writerow({name: _in_cell(x) for name, x in {**row, **row["tags"]}.items()})
     write_text(folder / "per_expression.csv", table.getvalue())
     write_text(folder / "metrics.json", _to_json(content))
+
+
+def _in_cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def print_report(content: Mapping[str, Any], moments: str) -> None:

@@ -32,16 +32,11 @@ class PartialResults:
 
     def __init__(self, folder: Path, identity: dict[str, Any], process: int = 0) -> None:
         self.folder = folder
-        self.finished: Finished = {}
         self._identity = identity
-        self._path = self.path_of(process)
+        self._path = folder / f"partial-{process}.jsonl"
         self._file = None
         self._folder_is_new = False
         self._lock = contextlib.ExitStack()
-
-    def path_of(self, process: int) -> Path:
-        """The file that a process writes."""
-        return self.folder / f"partial-{process}.jsonl"
 
     def begin(self, resume: bool) -> None:
         """Makes the folder; mends what a kill left in the middle of a line.
@@ -64,56 +59,45 @@ class PartialResults:
             for path in old:
                 _drop_broken_line(path)
             self.read()
-        except OSError as error:
+        except (OSError, InputError) as error:
             self._lock.close()
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"{self.folder}: cannot be written to ({error.strerror})") from None
-        except InputError:
-            self._lock.close()
-            raise
 
     def read(self) -> Finished:
-        """What all processes have finished so far, also in `finished`; InputError as in `begin`."""
-        self.finished = {}
+        """What all processes have finished so far; InputError as in `begin`."""
+        finished: Finished = {}
         for path in self._files():
-            self.finished.update(self._read(path))
-        return self.finished
+            finished |= self._read(path)
+        return finished
 
     def add(self, video: str, result: dict[str, Any]) -> None:
         """Notes a finished video; on disk when this returns."""
-        self.finished[video] = result
+        lines = [{"video": video, "result": result}]
         if self._file is None:
-            known = self._path.exists()
+            if not self._path.exists():
+                lines.insert(0, {"identity": self._identity})
             self._file = self._path.open("a", encoding="utf-8")
-            if not known:
-                self._append({"identity": self._identity})
-        self._append({"video": video, "result": result})
+        self._file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Ends the writing; the folder is anybody's again."""
+        """Ends the writing; the folder is anybody's again, and gone if nothing was finished."""
         self._lock.close()
         if self._file is not None:
             self._file.close()
-            self._file = None
+        elif self._folder_is_new and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def remove(self) -> None:
         """Deletes the files: everything is in the final ones, or nothing was finished."""
         for path in self._files():
             path.unlink()
-        self.close()
-
-    def undo_begin(self) -> None:
-        """After `begin`, if nothing was finished: leaves no empty folder behind."""
-        self._lock.close()
-        if not self._files() and self._folder_is_new and not any(self.folder.iterdir()):
-            self.folder.rmdir()
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("partial-*.jsonl"))
-
-    def _append(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def _read(self, path: Path) -> Finished:
         try:
@@ -133,9 +117,8 @@ class PartialResults:
 
 def _drop_broken_line(path: Path) -> None:
     """Forgets the beginning of a line that was never finished."""
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole == 0:
-        path.unlink()
-    elif whole < len(data):
+    whole = path.read_bytes().rfind(b"\n") + 1
+    if whole:
         os.truncate(path, whole)
+    else:
+        path.unlink()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from tgl_e2e.metrics import (
 from tgl_e2e.moments import spans
 from tgl_e2e.results import Segmentation
 
-MEANS = ("J", "F", "J&F", "top1")
+MEANS = {"J": "J", "F": "F", "J&F": "jf", "top1": "top1"}  # key -> what of a score
 PRECISION_IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)  # P@IoU of referring image segmentation
 
 
@@ -66,10 +66,6 @@ class ExpressionScore:
     def jf(self) -> float | None:
         """J&F, the mean of J and F."""
         return None if self.J is None or self.F is None else (self.J + self.F) / 2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def score_expression(
@@ -145,12 +141,7 @@ def summarize(scores: Sequence[ExpressionScore]) -> dict[str, float | int | None
 
 def means(scores: Sequence[ExpressionScore]) -> dict[str, float | None]:
     """The part of `summarize` that makes sense for a single expression: MEANS."""
-    return {
-        "J": _mean(s.J for s in scores),
-        "F": _mean(s.F for s in scores),
-        "J&F": _mean(s.jf for s in scores),
-        "top1": _mean(s.top1 for s in scores),
-    }
+    return {key: _mean(getattr(s, name) for s in scores) for key, name in MEANS.items()}
 
 
 def chance_of(scores: Iterable[ExpressionScore]) -> float | None:
@@ -164,25 +155,15 @@ def by_target(scores: Sequence[ExpressionScore]) -> dict[str, dict[str, float | 
     T-acc: share of those with a target that got a mask in some frame; N-acc: share of those without
     that got none in any.
     """
-    without = [s for s in scores if s.no_target]
-    having = [s for s in scores if not s.no_target]
-    return {
-        "with_target": {
-            **masks_of(having),
-            "T-acc": _mean(100.0 * s.answered for s in having),
-            "num_expressions": len(having),
-        },
-        "no_target": {
-            **masks_of(without),
-            "N-acc": _mean(100.0 * (not s.answered) for s in without),
-            "num_expressions": len(without),
-        },
-    }
-
-
-def masks_of(scores: Sequence[ExpressionScore]) -> dict[str, float | None]:
-    """J, F and J&F alone."""
-    return {key: value for key, value in means(scores).items() if key != "top1"}
+    parts = {}
+    for name, accuracy, empty in (("with_target", "T-acc", False), ("no_target", "N-acc", True)):
+        chosen = [s for s in scores if s.no_target == empty]
+        parts[name] = {
+            **{key: value for key, value in means(chosen).items() if key != "top1"},
+            accuracy: _mean(100.0 * (s.answered != empty) for s in chosen),
+            "num_expressions": len(chosen),
+        }
+    return parts
 
 
 def image_scores(scores: Sequence[ExpressionScore]) -> dict[str, float | None]:
@@ -223,10 +204,7 @@ def by_video(scores: Iterable[ExpressionScore]) -> dict[str, dict[str, Any]]:
     groups: dict[str, list[ExpressionScore]] = {}
     for score in scores:
         groups.setdefault(score.video, []).append(score)
-    return {
-        video: {**means(members), "num_expressions": len(members)}
-        for video, members in groups.items()
-    }
+    return {v: {**means(found), "num_expressions": len(found)} for v, found in groups.items()}
 
 
 def _natural(name: str) -> list[str | int]:

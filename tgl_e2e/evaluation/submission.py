@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
-from tgl_e2e.data.datasets import IMAGE_SETS
+from tgl_e2e.data.datasets import DATASETS
 from tgl_e2e.data.files import check_name
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.davis import annotation_groups
@@ -33,34 +33,32 @@ def mask_file(dataset: str, video: VideoRecord, index: int, position: int) -> Pu
         index: place of the expression in `video.expressions`.
         position: of the frame in the video.
     """
-    frame = f"{video.frames[position].stem}.png"
-    if dataset == "ref-davis":
-        groups = annotation_groups(video)
-        return PurePosixPath(f"anno_{index % len(groups)}", video.name, frame)
-    key = video.expressions[index].id
-    check_name(key, f"video {video.name}: expression")
-    below = PurePosixPath(video.name, key, frame)
-    return "Annotations" / below if dataset == "ref-youtube-vos" else below
+    info, expression = DATASETS[dataset], video.expressions[index].id
+    check_name(expression, f"video {video.name}: expression")
+    annotation, frame = index % info.annotations, video.frames[position].stem
+    return PurePosixPath(
+        info.masks.format(
+            video=video.name, expression=expression, annotation=annotation, frame=frame
+        )
+    )
 
 
 def save_masks(
     folder: Path, dataset: str, video: VideoRecord, results: Sequence[Segmentation]
 ) -> None:
     """Writes all masks of one video: one file per expression and frame, or per label map."""
-    if dataset == "ref-davis":
-        for group in annotation_groups(video):
-            for t, position in enumerate(results[group[0]].frames):
-                labels = np.zeros(results[group[0]].size, dtype=np.uint8)
-                for number, n in enumerate(group, start=1):
-                    labels[results[n].mask(t)] = number
-                picture = Image.fromarray(labels, mode="P")
+    davis = DATASETS[dataset].label_maps
+    for group in annotation_groups(video) if davis else [[n] for n in range(len(results))]:
+        for t, position in enumerate(results[group[0]].frames):
+            values = np.zeros(results[group[0]].size, dtype=np.uint8)
+            for number, n in enumerate(group, start=1):
+                values[results[n].mask(t)] = number if davis else 255
+            picture = Image.fromarray(values)
+            if davis:
                 picture.putpalette(_palette())
-                _save(picture, folder / mask_file(dataset, video, group[0], int(position)))
-        return
-    for n, result in enumerate(results):
-        for t, position in enumerate(result.frames):
-            picture = Image.fromarray(result.mask(t).astype(np.uint8) * 255)
-            _save(picture, folder / mask_file(dataset, video, n, int(position)))
+            path = folder / mask_file(dataset, video, group[0], int(position))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
 
 
 def read_mask(
@@ -73,7 +71,7 @@ def read_mask(
             values = np.asarray(picture)
     except (OSError, SyntaxError):
         raise InputError(f"{path}: no readable mask; evaluate without --no-masks") from None
-    if dataset == "ref-davis":
+    if DATASETS[dataset].label_maps:
         return values == 1 + index // len(annotation_groups(video))
     return values > 127
 
@@ -84,7 +82,7 @@ def write_submission(path: Path, masks: Path, dataset: str, videos: Sequence[Vid
     Raises:
         InputError: the zip cannot be written, or the check fails.
     """
-    if dataset in IMAGE_SETS:
+    if DATASETS[dataset].images:
         raise InputError(f"--submission: no server takes masks of {dataset}; leave it out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +141,7 @@ def _expected(
     """Name of each mask -> its (H, W) and the highest label; None: a mask of 0 and 255."""
     for video in videos:
         size = video.size()
-        if dataset == "ref-davis":
+        if DATASETS[dataset].label_maps:
             groups = annotation_groups(video)
             indices, highest = range(len(groups)), len(groups[0])
         else:
@@ -172,17 +170,11 @@ def _check_mask(where: str, data: bytes, size: tuple[int, int], highest: int | N
         raise InputError(f"{where}: holds the value {values[~right][0]}, which means nothing there")
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
-
-
 def _palette() -> list[int]:
     """The colours of DAVIS: the bits of a label, spread over red, green and blue."""
-    colours = []
-    for label in range(256):
-        rgb = [0, 0, 0]
-        for bit in range(8):
-            rgb[bit % 3] |= (label >> bit & 1) << 7 - bit // 3
-        colours += rgb
-    return colours
+    bits = [
+        [label >> bit & 1 and 1 << 7 - bit // 3 for bit in range(channel, 8, 3)]
+        for label in range(256)
+        for channel in range(3)
+    ]
+    return [sum(values) for values in bits]

@@ -19,108 +19,62 @@ from pathlib import Path
 from tgl_e2e import cli
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.collect import find_runs, read_run, tell
-from tgl_e2e.evaluation.paper import TABLES, TOP_K
+from tgl_e2e.evaluation.paper import TOP_K, tables
 
-MODES = (
-    "auto",
-    "oracle",
-    "all",
-    *(f"top-k:{k}" for k in TOP_K),
-    *(f"oracle+top-k:{k}" for k in TOP_K),
-)
+MODES = ["auto", "oracle", "all"]
+MODES += [f"{inside}top-k:{k}" for inside in ("", "oracle+") for k in TOP_K]
+LAUNCH = "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --num_processes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     args = parse_arguments(arguments)
-    statuses: list[int] = []  # empty after a mistake, or when the reader of the output went away
-    status = cli.run(
-        "tables",
-        lambda: statuses.append(args.action(args)),
-        interrupted="the same command goes on where it was",
-    )
-    return status or sum(statuses)
+    return cli.run("tables", lambda: args.action(args), "the same command goes on where it was")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    from tgl_e2e.data.datasets import DATASETS
-
     parser = cli.Parser(prog="tables", description=__doc__)
     actions = parser.add_subparsers(required=True, metavar="{run,show}")
-    run = actions.add_parser("run", help="evaluate a checkpoint in the ways that tables compare")
+    run = actions.add_parser(
+        "run",
+        allow_abbrev=False,
+        help="evaluate a checkpoint in the ways that tables compare",
+        epilog="All other options (--checkpoint, --dataset, --root, --max-videos, --always-target, "
+        "--device, ...)\nare those of tgl_e2e.evaluate.",
+    )
     run.set_defaults(action=run_modes)
-    run.add_argument("--checkpoint", required=True, metavar="DIR")
-    run.add_argument("--dataset", required=True, choices=DATASETS)
-    run.add_argument("--root", required=True, metavar="DIR")
-    run.add_argument(
-        "--splits",
-        nargs="+",
-        default=["valid_u", "valid"],
-        metavar="SPLIT",
-        help="default: valid_u valid",
-    )
-    run.add_argument(
-        "--moments",
-        nargs="+",
-        default=MODES,
-        metavar="MODE",
-        help=f"as of tgl_e2e.evaluate (default: {' '.join(MODES)})",
-    )
-    run.add_argument(
-        "--output",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="gets a folder SPLIT/MODE for each evaluation",
-    )
-    run.add_argument("--processes", type=int, default=1, metavar="N", help="default: 1")
-    run.add_argument("--max-videos", type=int, metavar="N", help="only the first N videos")
-    run.add_argument(
-        "--always-target",
-        action="store_true",
-        help="as of tgl_e2e.evaluate: for MeViS v1, where all have one",
-    )
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    add = run.add_argument
+    add("--output", required=True, type=Path, metavar="DIR", help="gets SPLIT/MODE for each")
+    add_modes(run, ["valid_u", "valid"], MODES)
+    add("--processes", type=int, default=1, metavar="N", help="default: 1")
     show = actions.add_parser("show", help="print the tables")
     show.set_defaults(action=show_tables)
-    show.add_argument(
-        "folders", nargs="+", type=Path, metavar="DIR", help="every metrics.json below them counts"
-    )
-    show.add_argument(
-        "--table",
-        type=int,
-        choices=[t.number for t in TABLES],
-        metavar="N",
-        help="one of 1 to 7 (default: all)",
-    )
-    show.add_argument("--markdown", action="store_true", help="for a README")
-    return parser.parse_args(arguments)
+    add = show.add_argument
+    add("folders", nargs="+", type=Path, metavar="DIR", help="every metrics.json below them counts")
+    numbers = [table.number for table in tables()]
+    add("--table", type=int, choices=numbers, metavar="N", help="one of 1 to 7 (default: all)")
+    add("--markdown", action="store_true", help="for a README")
+    args, args.evaluation = parser.parse_known_args(arguments)
+    if args.action is show_tables and args.evaluation:
+        parser.error(f"unrecognized arguments: {' '.join(args.evaluation)}")
+    return args
 
 
-def show_tables(args: argparse.Namespace) -> int:
+def add_modes(parser: argparse.ArgumentParser, splits: list[str], modes: list[str]) -> None:
+    """What `evaluate_modes` goes through."""
+    for name, default, metavar in (("splits", splits, "SPLIT"), ("moments", modes, "MODE")):
+        text = f"as of tgl_e2e.evaluate (default: {' '.join(default)})"
+        parser.add_argument(f"--{name}", nargs="+", default=default, metavar=metavar, help=text)
+
+
+def show_tables(args: argparse.Namespace) -> None:
     runs = find_runs(args.folders)
-    chosen = [t for t in TABLES if args.table in (None, t.number)]
+    chosen = [t for t in tables() if args.table in (None, t.number)]
     print("\n\n".join(tell(table, runs, args.markdown) for table in chosen))
-    return 0
 
 
 def run_modes(args: argparse.Namespace) -> int:
-    options = [
-        "--checkpoint",
-        args.checkpoint,
-        "--dataset",
-        args.dataset,
-        "--root",
-        args.root,
-        "--device",
-        args.device,
-        "--no-masks",
-    ]
-    if args.max_videos is not None:
-        options += ["--max-videos", str(args.max_videos)]
-    if args.always_target:
-        options.append("--always-target")
-    return evaluate_modes(args.output, options, args.splits, args.moments, args.processes)
+    return evaluate_modes(args.output, args.evaluation, args.splits, args.moments, args.processes)
 
 
 def evaluate_modes(
@@ -133,13 +87,17 @@ def evaluate_modes(
     """Evaluates into FOLDER/SPLIT/MODE what is not there yet; the exit status of the first that
     fails, else 0.
 
+    Args:
+        options: of tgl_e2e.evaluate, beside these.
+
     Raises:
         InputError: one of these folders holds another evaluation.
     """
     for split in splits:
         for moments in modes:
             output = folder / split / folder_name(moments)
-            asked = [*options, "--split", split, "--moments", moments, "--output", str(output)]
+            asked = [*options, "--no-masks", "--split", split, "--moments", moments]
+            asked += ["--output", str(output)]
             if (output / "metrics.json").exists():
                 check_same(output, asked)
                 continue
@@ -155,20 +113,8 @@ def evaluate(options: Sequence[str], processes: int) -> int:
         from tgl_e2e.evaluate import main as evaluate_here
 
         return evaluate_here(options)
-    launcher = [
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_machines",
-        "1",
-        "--num_processes",
-        str(processes),
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-    ]
-    return subprocess.call([sys.executable, *launcher, "-m", "tgl_e2e.evaluate", *options])
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH.split()]
+    return subprocess.call([*launcher, str(processes), "-m", "tgl_e2e.evaluate", *options])
 
 
 def folder_name(moments: str) -> str:
@@ -186,16 +132,8 @@ def check_same(output: Path, options: Sequence[str]) -> None:
     asked["dtype"] = dtype_of(asked["dtype"], usable(asked["device"]))
     config = read_run(output / "metrics.json").config
     done = config["arguments"]
-    before = {
-        "checkpoint": config["checkpoint_sha256"],
-        **decisive(done),
-        "max_videos": done["max_videos"],
-    }
-    now = {
-        "checkpoint": fingerprint(asked["checkpoint"]),
-        **decisive(asked),
-        "max_videos": asked["max_videos"],
-    }
+    before = {**decisive(done, config["checkpoint_sha256"]), "max_videos": done["max_videos"]}
+    now = decisive(asked, fingerprint(asked["checkpoint"])) | {"max_videos": asked["max_videos"]}
     for name, value in before.items():
         if now[name] != value:
             raise InputError(

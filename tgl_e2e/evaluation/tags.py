@@ -58,9 +58,9 @@ def tags_of(
     if expression.objects is not None:
         count = len(expression.objects)
         tags["target"] = ("none", "one object")[count] if count < 2 else "several objects"
-    share = _relevant_share(expression, video.num_frames)
-    if share is not None:
-        tags["relevant_share"] = _bin(share, SHARE_BOUNDS)
+    relevant = expression.relevant(video.num_frames)
+    if relevant is not None and relevant.any():
+        tags["relevant_share"] = _bin(100 * float(relevant.mean()), SHARE_BOUNDS)
     if size is not None:
         tags["target_size"] = _bin(size, SIZE_BOUNDS)
     if expression.annotation is not None:
@@ -76,11 +76,6 @@ def tags_of(
             "distractors": len(scene["objects"]) - len(expression.objects or ()),
         }
     return tags
-
-
-def _relevant_share(expression: ExpressionRecord, num_frames: int) -> float | None:
-    relevant = expression.relevant(num_frames)
-    return None if relevant is None or not relevant.any() else 100 * float(relevant.mean())
 
 
 def _bin(value: float, bounds: tuple[int, ...]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -13,8 +14,11 @@ from torch import Tensor, nn
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.model import cpu
+from tgl_e2e.model.folded import FoldedNet
 
 STRIDES = (4, 8, 16, 32)  # of the four stages
+# Calls a block with its input; with checkpointing it forgets what the backward pass can find again.
+Step = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
 class Trunk(Protocol):
@@ -26,8 +30,12 @@ class Trunk(Protocol):
     def embed(self, images: Tensor) -> Tensor:
         """(N, 3, S, S) normalised -> what the first stage takes"""
 
-    def blocks(self, stage: int) -> Iterable[Callable[[Tensor], Tensor]]:
-        """The steps of a stage (0-based), in order."""
+    def stage(self, x: Tensor, number: int, step: Step) -> Tensor:
+        """Stage ``number`` (0-based): (N, H, W, C) -> (N, H', W', C').
+
+        Args:
+            step: runs each of its blocks where gradients are wanted; see :data:`Step`.
+        """
 
 
 class HieraTrunk:
@@ -43,10 +51,11 @@ class HieraTrunk:
         x = self.hiera.patch_embed(images)
         return x + self.hiera._get_pos_embed(x.shape[1:3])
 
-    def blocks(self, stage: int) -> list[Callable[[Tensor], Tensor]]:
-        start = 0 if stage == 0 else self.hiera.stage_ends[stage - 1] + 1
-        blocks = self.hiera.blocks[start : self.hiera.stage_ends[stage] + 1]
-        return [lambda x, block=block: cpu.run_block(block, x) for block in blocks]
+    def stage(self, x: Tensor, number: int, step: Step) -> Tensor:
+        start = 0 if number == 0 else self.hiera.stage_ends[number - 1] + 1
+        for block in self.hiera.blocks[start : self.hiera.stage_ends[number] + 1]:
+            x = step(partial(cpu.run_block, block), x)
+        return x
 
 
 class TimmTrunk(nn.Module):
@@ -81,6 +90,7 @@ class TimmTrunk(nn.Module):
         # Finest last, as SAM2's trunks have it.
         self.channel_list = [ends[stride]["num_chs"] for stride in STRIDES[::-1]]
         self._stages = _stages(net, [ends[stride]["module"] for stride in STRIDES], name)
+        self._folded = FoldedNet(net, [module for stage in self._stages for module in stage])
         kept = {module for stage in self._stages for module in stage}
         for child in list(dict(net.named_children())):
             inside = {f"{child}.{inner}" for inner, _ in net.get_submodule(child).named_children()}
@@ -93,9 +103,21 @@ class TimmTrunk(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         return rearrange(images, "n c h w -> n h w c")
 
-    def blocks(self, stage: int) -> list[Callable[[Tensor], Tensor]]:
-        modules = [self.net.get_submodule(name) for name in self._stages[stage]]
-        return [lambda x, module=module: _channels_last(module, x) for module in modules]
+    def stage(self, x: Tensor, number: int, step: Step) -> Tensor:
+        x = rearrange(x, "n h w c -> n c h w")
+        if self._learns(x):
+            for name in self._stages[number]:
+                x = step(self.net.get_submodule(name), x)
+        else:
+            with torch.no_grad():
+                x = self._folded.run(x, self._stages[number])
+        return rearrange(x, "n c h w -> n h w c")
+
+    def _learns(self, x: Tensor) -> bool:
+        """Whether a backward pass is to come through here."""
+        if not torch.is_grad_enabled():
+            return False
+        return x.requires_grad or any(p.requires_grad for p in self.net.parameters())
 
     def classify(self, last: Tensor) -> Tensor:
         """The model's own classifier at every cell of its last map.
@@ -122,15 +144,10 @@ class TimmTrunk(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """The four maps (N, C_k, H_k, W_k), finest first, as SAM2's ImageEncoder calls it."""
         x, maps = self.embed(images), []
-        for stage in range(len(STRIDES)):
-            for block in self.blocks(stage):
-                x = block(x)
+        for number in range(len(STRIDES)):
+            x = self.stage(x, number, lambda block, x: block(x))
             maps.append(rearrange(x, "n h w c -> n c h w"))
         return maps
-
-
-def _channels_last(module: nn.Module, x: Tensor) -> Tensor:
-    return rearrange(module(rearrange(x, "n h w c -> n c h w")), "n c h w -> n h w c")
 
 
 def _stages(net: nn.Module, ends: list[str], name: str) -> list[list[str]]:

@@ -106,9 +106,7 @@ class Vision(nn.Module):
         return self._run_stage(x, stage)
 
     def _run_stage(self, x: Tensor, stage: int) -> Tensor:
-        for block in self.trunk.blocks(stage):
-            x = self._recomputed(block, x)
-        return x
+        return self.trunk.stage(x, stage, self._recomputed)
 
     def _recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
         """With ``checkpointing``, the backward pass computes activations again."""

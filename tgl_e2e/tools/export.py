@@ -54,9 +54,9 @@ def describe_stage(folder: Path) -> dict[str, Any]:
             "validations": [json.loads(line) for line in reports],
         }
     except (OSError, ValueError, KeyError, IndexError) as error:
+        reason = f"{type(error).__name__}: {error}"
         raise InputError(
-            f"{folder}: no run of train.py ({type(error).__name__}: {error}); give "
-            "the --output of one"
+            f"{folder}: no run of train.py ({reason}); give the --output of one"
         ) from None
 
 
@@ -83,22 +83,14 @@ def average(network: TGL, other: TGL) -> None:
         InputError: they are not of the same parts and sizes, or read other words.
     """
     mine, theirs = network.state_dict(), other.state_dict()
-    if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
+    same_parts = {k: v.shape for k, v in mine.items()} == {k: v.shape for k, v in theirs.items()}
+    if not same_parts or network.text.tokenizer.get_vocab() != other.text.tokenizer.get_vocab():
         raise InputError(
-            "--average: a network of other parts or sizes than the run's; give the "
-            "checkpoint that its training began with"
+            f"--average: a network of {'another vocabulary' if same_parts else 'other parts'} than "
+            "the run's; give the checkpoint that its training began with"
         )
-    if network.text.tokenizer.get_vocab() != other.text.tokenizer.get_vocab():
-        raise InputError(
-            "--average: a network of another vocabulary than the run's; give the "
-            "checkpoint that its training began with"
-        )
-    network.load_state_dict(
-        {
-            name: (value + theirs[name]) / 2 if value.is_floating_point() else value
-            for name, value in mine.items()
-        }
-    )
+    means = {k: (v + theirs[k]) / 2 for k, v in mine.items() if v.is_floating_point()}
+    network.load_state_dict(mine | means)
 
 
 def dump(record: dict[str, Any]) -> str:
@@ -110,19 +102,14 @@ def dump(record: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = cli.Parser(prog="python -m tgl_e2e.tools.export", description=__doc__)
-    parser.add_argument("run", type=Path, help="--output of train.py")
-    parser.add_argument(
-        "output", type=Path, help="folder to write to; files of these names in it are replaced"
-    )
-    parser.add_argument(
-        "--average",
-        metavar="CHECKPOINT",
-        help="write the mean of the run's weights and of this network's",
-    )
-    parser.add_argument("--float32", action="store_true", help="keep the precision of training")
-    parser.add_argument(
-        "--bases", action="store_true", help="write the frozen bases too, in files of their own"
-    )
+    add = parser.add_argument
+    add("run", type=Path, help="--output of train.py")
+    add("output", type=Path, help="folder to write to; files of these names in it are replaced")
+    text = "write the mean of the run's weights and of this network's"
+    add("--average", metavar="CHECKPOINT", help=text)
+    add("--float32", action="store_true", help="keep the precision of training")
+    text = "write the frozen bases too, in files of their own"
+    add("--bases", action="store_true", help=text)
     options = parser.parse_args(arguments)
     return cli.run("export", lambda: export(options))
 
@@ -143,11 +130,8 @@ def export(options: argparse.Namespace) -> None:
             "checkpoint": options.average,
             "sha256": fingerprint(options.average),
         }
-    network.save_pretrained(
-        options.output,
-        include_frozen=True if options.bases else None,
-        dtype=None if options.float32 else torch.float16,
-    )
+    dtype = None if options.float32 else torch.float16
+    network.save_pretrained(options.output, include_frozen=options.bases or None, dtype=dtype)
     write_text(options.output / "training.json", dump(record))
     size = (options.output / "model.safetensors").stat().st_size
     print(

@@ -119,9 +119,7 @@ def convert(options: argparse.Namespace) -> None:
     config = configuration(state, options.architecture, options.image_size, options.roberta)
     model = TGL(config)
     model.bases_from_config = False  # SAM2 comes from the file
-    own = {
-        name: value for name, value in model.state_dict().items() if not name.startswith("text.")
-    }
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith("text.")}
     used = {name: value for name, value in state.items() if name in own}
     fresh = {name for name in own if ".temporal." in name} - set(used)
     remedy = "give the --architecture that it was trained with"
@@ -149,15 +147,12 @@ def convert(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = cli.Parser(prog=PROG, description=__doc__)
-    parser.add_argument("file", type=Path, help="a published .pth")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument(
-        "--roberta",
-        default="FacebookAI/roberta-base",
-        help="hub id or folder of RoBERTa (default: %(default)s)",
-    )
-    parser.add_argument("--architecture", default="sam2_hiera_b+", help="default: %(default)s")
-    parser.add_argument("--image-size", type=int, default=1024, help="default: %(default)s")
+    add, text = parser.add_argument, "hub id or folder of RoBERTa (default: %(default)s)"
+    add("file", type=Path, help="a published .pth")
+    add("--output", type=Path, required=True, help="folder of the checkpoint")
+    add("--roberta", default="FacebookAI/roberta-base", help=text)
+    add("--architecture", default="sam2_hiera_b+", help="default: %(default)s")
+    add("--image-size", type=int, default=1024, help="default: %(default)s")
     options = parser.parse_args(arguments)
     return cli.run("samwise", lambda: convert(options))
 

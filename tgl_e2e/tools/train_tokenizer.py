@@ -7,9 +7,10 @@ The package ships its product; a checkpoint carries its own copy.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
+from tgl_e2e import cli
 from tgl_e2e.data.synthetic import make_scene
 from tgl_e2e.model.text import train_tokenizer
 
@@ -23,14 +24,16 @@ def sentences(scenes: int) -> Iterator[str]:
                 yield from (expression.text for expression in scene.expressions)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = cli.Parser(prog="python -m tgl_e2e.tools.train_tokenizer", description=__doc__)
     parser.add_argument("--output", required=True, help="folder for vocab.json and merges.txt")
-    parser.add_argument("--vocab-size", type=int, default=800)
-    parser.add_argument("--scenes", type=int, default=1500)
-    arguments = parser.parse_args()
-    train_tokenizer(sentences(arguments.scenes), arguments.vocab_size, arguments.output)
+    parser.add_argument("--vocab-size", type=int, default=800, help="default: %(default)s")
+    parser.add_argument("--scenes", type=int, default=1500, help="default: %(default)s")
+    args = parser.parse_args(arguments)
+    texts = sentences(args.scenes)
+    return cli.run("train_tokenizer", lambda: train_tokenizer(texts, args.vocab_size, args.output))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

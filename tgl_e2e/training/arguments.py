@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tgl_e2e import cli
 from tgl_e2e.config import CONFIG_NAME, TGLConfig, from_dict, preset_names, read_preset
 from tgl_e2e.errors import InputError
@@ -40,32 +42,20 @@ def parse_arguments(description: str, given: list[str] | None = None) -> argpars
         allow_abbrev=False,
         usage="accelerate launch train.py --config NAME [options] [KEY=VALUE or --KEY VALUE ...]",
     )
-    parser.add_argument("--config", required=True, help=f"preset: {', '.join(preset_names())}")
-    parser.add_argument(
-        "--stage",
-        choices=STAGES,
-        help="one stage alone; default: all that the preset's recipe names",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        help="folder of this run (default: runs/CONFIG, or runs/CONFIG-STAGE)",
-    )
-    parser.add_argument("--init", type=Path, help="folder of the run (or network) to start from")
-    parser.add_argument("--resume", action="store_true", help="go on from --output's last state")
-    parser.add_argument(
-        "--max-steps",
-        type=int,
-        metavar="N",
-        help="stop each stage after N steps; its learning-rate schedule stays that "
-        "of the whole stage, so --resume can go on",
-    )
-    parser.add_argument("--seed", type=int, metavar="S", help="same as seed=S")
-    parser.add_argument(
-        "--mixed-precision",
-        choices=("no", "bf16", "fp16"),
-        help="default: what accelerate is configured for",
-    )
+    add = parser.add_argument
+    add("--config", required=True, help=f"preset: {', '.join(preset_names())}")
+    text = "one stage alone; default: all that the preset's recipe names"
+    add("--stage", choices=STAGES, help=text)
+    text = "folder of this run (default: runs/CONFIG, or runs/CONFIG-STAGE)"
+    add("--output", type=Path, help=text)
+    add("--init", type=Path, help="folder of the run (or network) to start from")
+    add("--resume", action="store_true", help="go on from --output's last state")
+    text = "stop each stage after N steps; its learning-rate schedule stays that of the whole "
+    text += "stage, so --resume can go on"
+    add("--max-steps", type=int, metavar="N", help=text)
+    add("--seed", type=int, metavar="S", help="same as seed=S")
+    text = "default: what accelerate is configured for"
+    add("--mixed-precision", choices=("no", "bf16", "fp16"), help=text)
     arguments, rest = parser.parse_known_args(given)
     if arguments.max_steps is not None and arguments.max_steps < 1:
         parser.error("--max-steps must be at least 1")
@@ -86,7 +76,7 @@ def overrides(words: list[str]) -> list[str]:
         if word.startswith("--") and "=" not in word:
             if not rest or rest[0].startswith("--"):
                 raise InputError(f"{word} lacks a value")
-            word = f"{word}={rest.pop(0)}"
+            word += f"={rest.pop(0)}"
         key, sign, value = word.removeprefix("--").partition("=")
         key = key.removeprefix("train.")
         if not sign or not re.fullmatch(r"[A-Za-z_][\w.\-]*", key):
@@ -112,9 +102,8 @@ def legs(arguments: argparse.Namespace) -> list[Leg]:
     init = arguments.init
     for number, part in enumerate(recipe, start=1):
         name = f"{number}-{part.get('name', part['stage'])}"
-        output = arguments.output
-        if number < len(recipe):
-            output = output / EARLIER_STAGES / name
+        earlier = arguments.output / EARLIER_STAGES / name
+        output = earlier if number < len(recipe) else arguments.output
         leg = resolve(arguments, part["stage"], part.get("values", {}), init, output)
         if found:  # the folder of the stage before may not be there yet: its network is
             leg = replace(leg, model=found[-1].model)
@@ -134,20 +123,14 @@ def resolve(
     output: Path,
 ) -> Leg:
     """Values from preset, --init's config.json, recipe and command line; the last wins."""
-    import yaml
     from omegaconf import OmegaConf
 
     given = OmegaConf.to_container(OmegaConf.from_dotlist(arguments.values))
-    changes = [v for v in arguments.values if v.startswith("model.")]
     given.pop("model", None)
-    base = TrainConfig.from_preset(arguments.config, stage).to_dict()
     # "valid_split=" is an empty word, not null.
     given = {name: "" if value is None else value for name, value in given.items()}
-    for values in (recipe, given):
-        if "cues" in values:  # shares are given as a whole
-            base["cues"] = {}
-        base = OmegaConf.to_container(OmegaConf.merge(base, values))
-    train = from_dict(TrainConfig, base, "train")
+    base = TrainConfig.from_preset(arguments.config, stage).to_dict()
+    train = from_dict(TrainConfig, base | recipe | given, "train")
     single = stage in SINGLE_FRAMES
     if single != (train.num_frames == 1):
         raise InputError(
@@ -157,9 +140,10 @@ def resolve(
     model = TGLConfig.from_preset(arguments.config)
     if init and (init / CONFIG_NAME).is_file():
         model = TGLConfig.load(init)
-    for change in changes:
-        key, value = change.removeprefix("model.").split("=", 1)
-        model = model.with_values(**{key: yaml.safe_load(value)})
+    for change in arguments.values:
+        if change.startswith("model."):
+            key, value = change.removeprefix("model.").split("=", 1)
+            model = model.with_values(**{key: yaml.safe_load(value)})
     if stage not in SINGLE_FRAMES and train.tam_weight > 0 and not model.tam.enabled:
         model = model.with_values(**{"tam.enabled": True})  # it begins afresh
     return Leg(stage, init, output, train, model)

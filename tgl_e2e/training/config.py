@@ -43,17 +43,15 @@ class TrainConfig:
 
     dataset: str = _value(
         "motion",
-        "motion, scenes, coco, mevis, ref-youtube-vos, ref-davis, refcoco, "
-        "refcoco+, refcocog; several joined by commas",
+        "motion, scenes, coco, mevis, ref-youtube-vos, ref-davis, refcoco, refcoco+, refcocog; "
+        "several joined by commas",
     )
     root: str = _value(
         "",
-        "folder of the data set; of several one for all, or one each, joined by "
-        "commas; empty: motion is rendered on the fly",
+        "folder of the data set; of several one for all, or one each, joined by commas; empty: "
+        "motion is rendered on the fly",
     )
-    shares: str = _value(
-        "", "of several datasets, shares of the clips that come from each, joined by commas"
-    )
+    shares: str = _value("", "of several datasets, the share of clips from each, joined by commas")
     split: str = _value("train", "split to train on, of every data set; or one each")
     valid_split: str = _value("valid_u", "split to validate on, or one each; empty: no validation")
     steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
@@ -61,17 +59,13 @@ class TrainConfig:
     clips_per_expression: int = _value(
         0, "clips of each expression in an epoch; 0: as many as num_frames go into its video"
     )
-    skip_bad_expressions: bool = _value(
-        False, "leave out and count expressions of data sets that are empty or too long"
-    )
+    skip_bad_expressions: bool = _value(False, "leave out and count empty or too long expressions")
     batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
     accumulation: int = _value(1, "backward passes per optimizer step")
     num_frames: int = _value(8, "T, frames of a clip; 1 in the stages dense, nouns and image")
     static: bool = _value(False, "scenes in which nothing moves (stages of single frames)")
     lr: float = _value(1e-4, "learning rate after warm-up")
-    sam_lr_factor: float = _value(
-        1.0, "the learning rate of vision.sam.* over that of all else; 0.1 where it is pretrained"
-    )
+    sam_lr_factor: float = _value(1.0, "rate of vision.sam.* over lr; 0.1 where it is pretrained")
     schedule: str = _value("cosine", "after warm-up: cosine (to 2 %), linear (to 0) or constant")
     warmup: int = _value(100, "steps of linear warm-up")
     weight_decay: float = _value(0.01, "AdamW's weight decay; at 0 it is Adam")
@@ -80,8 +74,8 @@ class TrainConfig:
     seed: int = _value(0, "of weights and samples")
     afresh: str = _value(
         "",
-        "modules of --init that begin from random weights all the same: parts "
-        "of parameters' names, joined by commas (tam,temporal)",
+        "modules of --init that begin from random weights all the same: parts of parameters' "
+        "names, joined by commas (tam,temporal)",
     )
     workers: int = _value(1, "loader processes, per training process")
     full_share: float = _value(0.0, "share of rendered clips at level full")
@@ -89,33 +83,30 @@ class TrainConfig:
     uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
     no_target_share: float = _value(
         0.0,
-        "share of rendered clips and photographs whose sentence means nothing in "
-        "them, beside those that the generator's mixture has anyway",
+        "share of rendered clips and photographs whose sentence means nothing in them, beside "
+        "those that the generator's mixture has anyway",
     )
     appearance_share: float = _value(
-        0.0,
-        "share of the other rendered clips whose sentence speaks of looks alone, whatever moves",
+        0.0, "share of the other rendered clips that are asked for by looks alone, whatever moves"
     )
     aspect_share: float = _value(
         0.0,
-        "share of rendered clips in the shape of a video, up to "
-        "16:9, squeezed to the network's square",
+        "share of rendered clips in the shape of a video, up to 16:9, squeezed to the network's "
+        "square",
     )
     compress_share: float = _value(0.0, "share of rendered clips that have been through a codec")
-    clutter_share: float = _value(
-        0.0, "share of rendered clips before a background as cluttered as a photograph's"
-    )
+    clutter_share: float = _value(0.0, "share of rendered clips before a cluttered background")
     moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
     even_spacing: bool = _value(
         True,
-        "the frames of a clip lie evenly apart; false: drawn one by "
-        "one, so that those from M+ crowd and give it away",
+        "the frames of a clip lie evenly apart; false: drawn one by one, so that those from M+ "
+        "crowd and give it away",
     )
     selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
     flip: float = _value(
         0.0,
-        "share of recorded clips mirrored, left and right swapped in the "
-        "text; never where that would be unsafe",
+        "share of recorded clips mirrored, left and right swapped in the text; never where that "
+        "would be unsafe",
     )
     foreign_share: float = _value(
         0.0, "share of recorded clips asked for what another video shows, in vain"
@@ -131,9 +122,7 @@ class TrainConfig:
     dice_per_frame: bool = _value(False, "dice frame by frame, not over the pixels of a clip")
     focal_weight: float = _value(1.0, "lambda_foc")
     focal_alpha: float = _value(
-        0.25,
-        "weight of the target's pixels in the focal loss; below 0.5 "
-        "masks of what is unsure come out empty",
+        0.25, "focal weight of target pixels; below 0.5 masks of what is unsure come out empty"
     )
     tam_weight: float = _value(1.0, "lambda_tam")
     presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
@@ -143,16 +132,14 @@ class TrainConfig:
     )
     checkpointing: bool = _value(
         False,
-        "recompute activations of trunk and memory attention in "
-        "the backward pass: less memory, about a third more time",
+        "recompute activations of trunk and memory attention in the backward pass: less memory, "
+        "about a third more time",
     )
     tracker: str = _value("tensorboard", "any tracker of Accelerate by its name; none: files only")
     eval_every: int = _value(250, "steps between validations and sample pictures")
     eval_clips: int = _value(96, "clips per validation")
     best: str = _value(
-        "iou",
-        "figure of the validation whose highest value is kept in best/ "
-        "(the dense stage, which has no masks, keeps its lowest loss)",
+        "iou", "figure of the validation by which best/ is kept (stage dense: its lowest loss)"
     )
     save_every: int = _value(250, "steps between resumable checkpoints")
 
@@ -161,11 +148,9 @@ class TrainConfig:
             for name in names.split():
                 if not right(getattr(self, name)):
                     raise InputError(f"{name} is {getattr(self, name)}; it must be {words}")
-        if self.full_share + self.medium_share > 1:
-            raise InputError(
-                f"full_share {self.full_share}, medium_share {self.medium_share}: "
-                "together more than 1"
-            )
+        full, medium = self.full_share, self.medium_share
+        if full + medium > 1:
+            raise InputError(f"full_share {full}, medium_share {medium}: together more than 1")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is {self.schedule!r}; use {', '.join(SCHEDULES)}")
 

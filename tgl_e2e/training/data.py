@@ -23,8 +23,8 @@ from tgl_e2e.training.config import TrainConfig
 
 LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 1000
-Check = Callable[[str], object]  # raises InputError for a text that the network cannot take
-ENDLESS = ("motion", "coco", "scenes")  # rendered or drawn as they are asked for
+Check = Callable[[str], object] | None  # raises InputError for a text that is no input
+DRAWN = {"coco", "scenes"}  # as they are asked for, without an end
 
 
 class MixedClips(Dataset):
@@ -48,7 +48,7 @@ class MixedClips(Dataset):
 
 
 def training_clips(
-    config: TrainConfig, options: ClipOptions, check: Check | None = None
+    config: TrainConfig, options: ClipOptions, check: Check = None
 ) -> tuple[Dataset, int]:
     """The clips of a whole stage, in order, and its number of steps.
 
@@ -59,36 +59,24 @@ def training_clips(
         InputError: a dataset that is unknown or not there, a text that is bad, or no way to tell
             how many steps.
     """
-    if config.dataset == "motion" and not config.root:
-        if config.steps < 1:
-            raise InputError("steps is 0, and motion has no end: give steps=N")
-        return MotionClips(options, config.steps * config.batch_size, config.seed), config.steps
-    names = _listed(config.dataset)
-    if config.shares or set(names) & set(ENDLESS[1:]):
-        if config.steps < 1:
-            raise InputError("steps is 0, and a mixture has no end: give steps=N")
-        length = config.steps * config.batch_size
-        splits = _listed(config.split)
-        clips = _mixed(config, splits, options, length, config.seed, check)
-        _no_labels(config)
-        return clips, config.steps
-    clips = _recorded(config, config.split, options, 0, config.seed, check)
-    _no_labels(config)
-    steps = config.steps or max(1, round(config.epochs * clips.epoch_length / config.batch_size))
-    clips.length = steps * config.batch_size
-    return clips, steps
-
-
-def _no_labels(config: TrainConfig) -> None:
-    if config.dense_weight > 0:
+    endless = _is_rendered(config) or _is_mixture(config)
+    if endless and config.steps < 1:
+        raise InputError(f"steps is 0, and {config.dataset} has no end: give steps=N")
+    length = config.steps * config.batch_size
+    clips, steps = _clips(config, config.split, options, length, config.seed, check), config.steps
+    if config.dense_weight > 0 and not _is_rendered(config):
         raise InputError(
             "dense_weight needs the labels that only dataset=motion has, rendered on "
             "the fly; set dense_weight=0"
         )
+    if not steps:
+        steps = max(1, round(config.epochs * clips.epoch_length / config.batch_size))
+        clips.length = steps * config.batch_size
+    return clips, steps
 
 
 def validation_clips(
-    config: TrainConfig, options: ClipOptions, check: Check | None = None
+    config: TrainConfig, options: ClipOptions, check: Check = None
 ) -> Dataset | None:
     """Always the same clips, whatever the training mix: figures of runs can be compared."""
     if not config.valid_split:
@@ -103,18 +91,40 @@ def validation_clips(
         full_share=1.0 if fills else 0.35,
         medium_share=0.0 if fills else 0.35,
     )
-    if config.dataset == "motion" and not config.root:
-        return MotionClips(plain, config.eval_clips, VALIDATION_SEED, config.valid_split)
+    split, count = config.valid_split, config.eval_clips
     try:
-        names = _listed(config.dataset)
-        if config.shares or set(names) & set(ENDLESS[1:]):
-            splits = _listed(config.valid_split)
-            return _mixed(config, splits, plain, config.eval_clips, VALIDATION_SEED, check)
-        return _recorded(
-            config, config.valid_split, plain, config.eval_clips, VALIDATION_SEED, check
-        )
+        return _clips(config, split, plain, count, VALIDATION_SEED, check)
     except InputError as error:
         raise InputError(f"{error} (to validate on; valid_split= leaves validation out)") from None
+
+
+def _is_rendered(config: TrainConfig) -> bool:
+    return config.dataset == "motion" and not config.root
+
+
+def _is_mixture(config: TrainConfig) -> bool:
+    return bool(config.shares or DRAWN & {*_listed(config.dataset)})
+
+
+def _clips(
+    config: TrainConfig, split: str, options: ClipOptions, length: int, seed: int, check: Check
+) -> Dataset:
+    if _is_rendered(config):
+        return MotionClips(options, length, seed, split)
+    if _is_mixture(config):
+        return _mixed(config, _listed(split), options, length, seed, check)
+    names = _listed(config.dataset)
+    if not config.root and set(names) <= set(DATASETS):
+        raise InputError(f"dataset={config.dataset} needs root=FOLDER, where it lies")
+    roots = (_listed(config.root) or [""]) if len(names) > 1 else [config.root]
+    roots = roots * len(names) if len(roots) == 1 else roots
+    if len(roots) != len(names):
+        raise InputError(
+            f"root={config.root}: {len(roots)} folders for {len(names)} data sets; "
+            "give one for all, or one each"
+        )
+    datasets = [read_dataset(n, Path(root), split) for n, root in zip(names, roots, strict=True)]
+    return RecordedClips(datasets, options, length, seed, check, config.skip_bad_expressions)
 
 
 def _mixed(
@@ -123,7 +133,7 @@ def _mixed(
     options: ClipOptions,
     length: int,
     seed: int,
-    check: Check | None,
+    check: Check,
 ) -> MixedClips:
     """splits: one for all datasets or one each; where it is empty, a dataset takes no part."""
     options = replace(options, clips_per_expression=1)  # a mixture has no epochs
@@ -140,56 +150,24 @@ def _mixed(
         )
     if not np.isfinite(shares).all() or min(shares) < 0 or sum(shares) <= 0:
         raise InputError(f"shares={config.shares}: give numbers from 0, one above it")
-    sources, kept = [], []
-    for name, root, share, split in zip(names, roots, shares, splits, strict=True):
-        if not split or not share:
-            continue
-        if name in ENDLESS[1:] or (name == "motion" and not root):
-            sources.append(_endless(name, root, split, options, length, seed))
+    parts = [p for p in zip(names, roots, splits, shares, strict=True) if p[2] and p[3]]
+    if not parts:
+        raise InputError(f"dataset={config.dataset}: no split of any is asked for")
+    sources: list[Dataset] = []
+    for name, root, split, _ in parts:
+        if name == "coco":
+            sources.append(PictureClips(read_coco(root, split), options, length, seed))
+        elif name == "scenes":
+            sprites = read_sprites(root.split("+"), split)
+            sources.append(SceneClips(sprites, options, length, seed))
+        elif name == "motion" and not root:
+            sources.append(MotionClips(options, length, seed, split))
         else:
             recorded = [read_dataset(name, Path(root), split)]
             skip = config.skip_bad_expressions
             sources.append(RecordedClips(recorded, options, length, seed, check, skip))
-        kept.append(share)
-    if not sources:
-        raise InputError(f"dataset={config.dataset}: no split of any is asked for")
-    return MixedClips(sources, kept, length, seed)
-
-
-def _endless(
-    name: str, root: str, split: str, options: ClipOptions, length: int, seed: int
-) -> Dataset:
-    if name == "coco":
-        return PictureClips(read_coco(root, split), options, length, seed)
-    if name == "scenes":
-        return SceneClips(read_sprites(root.split("+"), split), options, length, seed)
-    return MotionClips(options, length, seed, split)
+    return MixedClips(sources, [share for *_, share in parts], length, seed)
 
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")] if text else []
-
-
-def _recorded(
-    config: TrainConfig,
-    split: str,
-    options: ClipOptions,
-    length: int,
-    seed: int,
-    check: Check | None,
-) -> RecordedClips:
-    names = [name.strip() for name in config.dataset.split(",")]
-    if not config.root and set(names) <= set(DATASETS):
-        raise InputError(f"dataset={config.dataset} needs root=FOLDER, where it lies")
-    roots = [root.strip() for root in config.root.split(",")] if len(names) > 1 else [config.root]
-    if len(roots) == 1:
-        roots *= len(names)
-    elif len(roots) != len(names):
-        raise InputError(
-            f"root={config.root}: {len(roots)} folders for {len(names)} data sets; "
-            "give one for all, or one each"
-        )
-    datasets = [
-        read_dataset(name, Path(root), split) for name, root in zip(names, roots, strict=True)
-    ]
-    return RecordedClips(datasets, options, length, seed, check, config.skip_bad_expressions)

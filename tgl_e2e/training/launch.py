@@ -39,18 +39,13 @@ def divide_batch(config: TrainConfig, processes: int) -> int:
     share = processes * config.accumulation
     if config.batch_size % share == 0:
         return config.batch_size // share
-    values = [
-        n for n in range(1, config.batch_size + 1) if config.batch_size % (processes * n) == 0
-    ]
-    fits = (
-        f"with {processes} processes accumulation={', '.join(map(str, values))} works, or"
-        if values
-        else "use"
-    )
+    divisors = range(1, config.batch_size + 1)
+    values = [str(n) for n in divisors if config.batch_size % (processes * n) == 0]
+    works = f"with {processes} processes accumulation={', '.join(values)} works, or"
     raise InputError(
         f"batch_size {config.batch_size} cannot be divided by {processes} processes x "
-        f"{config.accumulation} accumulation; {fits} a batch_size that is a multiple "
-        f"of {share}"
+        f"{config.accumulation} accumulation; {works if values else 'use'} a batch_size that is a "
+        f"multiple of {share}"
     )
 
 

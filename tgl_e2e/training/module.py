@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import fields
@@ -69,26 +70,17 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
         # Modules that the new configuration switches on start afresh; none may be lost or reshaped.
         missing, unexpected = fresh.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise InputError(
-            f"--init {init}: its weights do not fit the values of model.* "
-            f"({str(error).splitlines()[1].strip()})"
-        ) from None
-    switched = ("temporal.", "difference.", "pool.", "learned.")
-    odd = [
-        name
-        for name in (*missing, *unexpected)
-        if name not in begun
-        and not (name.startswith("tam.") and model.tam is None)
-        and (
-            not name.startswith(("adapters.", "tam.", "prior."))
-            or not any(f".{part}" in name for part in switched)
-        )
-    ]
-    if odd:
-        raise InputError(
-            f"--init {init}: its weights do not fit the values of model.* (tensor {odd[0]!r})"
-        )
+        raise _misfit(init, str(error).splitlines()[1].strip()) from None
+    switched = re.compile(r"(adapters|tam|prior)\..*\b(temporal|difference|pool|learned)\.")
+    for name in (*missing, *unexpected):
+        new_tam = name.startswith("tam.") and model.tam is None
+        if name not in begun and not new_tam and not switched.match(name):
+            raise _misfit(init, f"tensor {name!r}")
     return fresh
+
+
+def _misfit(init: Path, reason: str) -> InputError:
+    return InputError(f"--init {init}: its weights do not fit the values of model.* ({reason})")
 
 
 def tensors_within(model: TGL, parts: list[str]) -> set[str]:
@@ -129,6 +121,8 @@ class TrainingModule(nn.Module):
                 "this network has no such part: set model.vision.prior=true, "
                 "model.vision.prior_dim=256"
             )
+        weights = "dice_weight focal_weight tam_weight presence_weight dice_per_frame focal_alpha"
+        self.weights = LossWeights(*(getattr(config, name) for name in weights.split()))
         self._names: dict[str, Tensor] = {}  # of names that were embedded
         model.set_stage(stage)
         model.vision.checkpointing = config.checkpointing
@@ -157,10 +151,13 @@ class TrainingModule(nn.Module):
         Args:
             state: all weights of this module, where it holds only shards of them itself.
         """
-        own = None if state is None else _part(state, "model.")
-        save_checkpoint(self.model, folder, None, None, own)
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, value in (state or {}).items():
+            part, _, name = name.partition(".")
+            parts[part][name] = value
+        save_checkpoint(self.model, folder, None, None, parts.get("model"))
         if self.head is not None:
-            head = self.head.state_dict() if state is None else _part(state, "head.")
+            head = parts.get("head") or self.head.state_dict()
             head = {name: value.cpu().contiguous() for name, value in head.items()}
             with replacing(folder / HEAD_NAME) as partial:
                 save_file(head, str(partial))
@@ -188,22 +185,10 @@ class TrainingModule(nn.Module):
         if self.stage == "align":
             return self._align(batch)
         teach = self.training and self.config.remember_target > 0
-        output = self.model(
-            batch.frames,
-            batch.texts,
-            batch.relevant,
-            batch.positions,
-            batch.target if teach else None,
-            batch.remember if teach else None,
-        )
-        losses = tgl_loss(
-            output.masks,
-            output.presence,
-            output.relevance,
-            batch.target,
-            batch.relevant,
-            weights=self._weights(),
-        )
+        taught = (batch.target, batch.remember) if teach else (None, None)
+        output = self.model(batch.frames, batch.texts, batch.relevant, batch.positions, *taught)
+        predicted = output.masks, output.presence, output.relevance
+        losses = tgl_loss(*predicted, batch.target, batch.relevant, weights=self.weights)
         return self._with_others(losses, output.adapted, batch), output
 
     def _align(self, batch: ClipBatch) -> tuple[dict[str, Tensor], TGLOutput]:
@@ -214,15 +199,8 @@ class TrainingModule(nn.Module):
         masks = prediction.masks.new_full((*language.shape, *prediction.masks.shape[1:]), -1.0)
         presence = prediction.presence.new_full(language.shape, -1.0)
         masks[language], presence[language] = prediction.masks, prediction.presence
-        losses = tgl_loss(
-            masks,
-            presence,
-            adapted.relevance,
-            batch.target,
-            batch.relevant,
-            language,
-            weights=self._weights(),
-        )
+        predicted = masks, presence, adapted.relevance
+        losses = tgl_loss(*predicted, batch.target, batch.relevant, language, weights=self.weights)
         output = TGLOutput(masks, presence, adapted.relevance, adapted)
         return self._with_others(losses, adapted, batch), output
 
@@ -246,17 +224,6 @@ class TrainingModule(nn.Module):
             self._names.update(zip(new, vectors, strict=True))
         return torch.stack([self._names[name] for name in names])
 
-    def _weights(self) -> LossWeights:
-        config = self.config
-        return LossWeights(
-            config.dice_weight,
-            config.focal_weight,
-            config.tam_weight,
-            config.presence_weight,
-            config.dice_per_frame,
-            config.focal_alpha,
-        )
-
     def _with_others(
         self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch
     ) -> dict[str, Tensor]:
@@ -277,9 +244,3 @@ class TrainingModule(nn.Module):
         if self.stage in ("dense", "image"):
             logits.pop("motion")  # one frame shows no motion
         return dense_loss(logits, {name: labels[name] for name in logits})
-
-
-def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-    }

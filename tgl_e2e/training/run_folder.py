@@ -16,8 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from torch import nn
 
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import replacing, try_lock
+from tgl_e2e.files import flush, locked, replacing
 from tgl_e2e.training.config import EARLIER_STAGES, TrainConfig
 
 TRAINED_NAME = "trained.safetensors"  # in state/: the parameters that this stage changes
@@ -46,7 +45,7 @@ class RunFolder:
     def __init__(self, path: Path, accelerator) -> None:
         self.path = path
         self.accelerator = accelerator
-        self._lock = None
+        self._lock = ExitStack()
         accelerator.register_save_state_pre_hook(self._write_trained)
         accelerator.register_load_state_pre_hook(self._read_trained)
 
@@ -68,8 +67,6 @@ class RunFolder:
             "is whole: make room and go on with --resume"
         )
 
-    # --- beginning -------------------------------------------------------------------------
-
     def open(self, resume: bool) -> None:
         """Claims the folder for this run.
 
@@ -85,42 +82,29 @@ class RunFolder:
         if self.accelerator.is_main_process:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                self._lock = (self.path / ".lock").open("w")
+                what = f"{self.path}: another training"
+                self._lock.enter_context(locked(self.path / ".lock", what, LOCK_PATIENCE))
             except OSError as error:
                 raise InputError(
                     f"{self.path}: cannot be written to ({error.strerror}); give another --output"
                 ) from None
-            self._wait_for_lock()
             for name in ("state", "best"):  # killed between two moves
                 old = self.path / f"{name}.old"
                 if old.exists() and not (self.path / name).exists():
                     os.replace(old, self.path / name)
         self.accelerator.wait_for_everyone()
 
-    def _wait_for_lock(self) -> None:
-        deadline = time.monotonic() + LOCK_PATIENCE
-        while not try_lock(self._lock):
-            if time.monotonic() > deadline:
-                raise InputError(
-                    f"{self.path}: another training writes to it; wait for it or "
-                    "give another --output"
-                )
-            time.sleep(0.2)
-
     def close(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
     def write_configuration(self, resolved: dict[str, Any]) -> None:
         """run.json: what each checkpoint in this folder was trained with."""
         if self.accelerator.is_main_process:
-            with self.writing():
-                _replace(self.path / "run.json", json.dumps(resolved, indent=2) + "\n")
+            self._replace(self.path / "run.json", json.dumps(resolved, indent=2) + "\n")
 
-    @property
-    def configured(self) -> bool:
-        """Whether a run has begun here."""
-        return (self.path / "run.json").is_file()
+    def _replace(self, path: Path, text: str) -> None:
+        with self.writing(), replacing(path) as partial:
+            partial.write_text(text)
 
     def check_same(self, resolved: dict[str, Any], free: set[str]) -> None:
         """A resumed run must be the run that was stopped, but for values in ``free``.
@@ -151,8 +135,6 @@ class RunFolder:
                 f"the same values and --init as in {path}"
             )
 
-    # --- log -------------------------------------------------------------------------------
-
     def append(self, name: str, row: dict[str, Any]) -> None:
         """One line of log.jsonl or valid.jsonl."""
         if self.accelerator.is_main_process:
@@ -164,27 +146,19 @@ class RunFolder:
         if not self.accelerator.is_main_process:
             return
         for name in ("log.jsonl", "valid.jsonl"):
-            path = self.path / name
-            if path.is_file():
-                lines = path.read_text().split("\n")[:-1]  # the end of a torn line is not one
-                kept = [line for line in lines if json.loads(line)["step"] <= step]
-                with self.writing():
-                    _replace(path, "".join(line + "\n" for line in kept))
+            kept = [line for line in self._lines(name) if json.loads(line)["step"] <= step]
+            if (self.path / name).is_file():
+                self._replace(self.path / name, "".join(line + "\n" for line in kept))
 
     def logged(self, name: str, step: int) -> bool:
         """Whether the log has a line of ``step``; asked of the main process."""
-        if not self.accelerator.is_main_process:
-            return False
+        steps = (json.loads(line)["step"] for line in self._lines(name))
+        return self.accelerator.is_main_process and step in steps
+
+    def _lines(self, name: str) -> list[str]:
         path = self.path / name
-        lines = path.read_text().split("\n")[:-1] if path.is_file() else []
-        return step in (json.loads(line)["step"] for line in lines)
-
-    # --- resumable state -------------------------------------------------------------------
-
-    @property
-    def progress(self) -> dict[str, Any] | None:
-        """What :meth:`save_state` was given last; None before the first time."""
-        return progress_in(self.path)
+        # the end of a torn line is not one
+        return path.read_text().split("\n")[:-1] if path.is_file() else []
 
     def save_state(self, progress: dict[str, Any]) -> None:
         """Weights, optimizer, scaler and random generators of every process, and ``progress``."""
@@ -204,15 +178,12 @@ class RunFolder:
                 _move(fresh, self.path / "state")
             self.accelerator.wait_for_everyone()
 
-    def load_state(self) -> dict[str, Any]:
-        """Restores what :meth:`save_state` saved and returns its ``progress``."""
-        progress = self.progress
-        if progress is None:
-            raise InputError(
-                f"{self.path}: no state to resume from; start it without --resume in "
-                "an empty folder"
-            )
-        self.accelerator.load_state(str(self.path / "state"))
+    def load_state(self) -> dict[str, Any] | None:
+        """Restores what :meth:`save_state` saved last; its ``progress``, None where there is none
+        of this run yet."""
+        progress = progress_in(self.path)
+        if progress is not None:
+            self.accelerator.load_state(str(self.path / "state"))
         return progress
 
     def _write_trained(self, models: list[nn.Module], weights: list, folder: str) -> None:
@@ -222,15 +193,9 @@ class RunFolder:
         weights.clear()
         if self.accelerator.is_main_process:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            module = self.accelerator.unwrap_model(models[0])
-            save_file(
-                {
-                    name: p.detach().cpu().contiguous()
-                    for name, p in module.named_parameters()
-                    if p.requires_grad
-                },
-                str(Path(folder) / TRAINED_NAME),
-            )
+            parameters = self.accelerator.unwrap_model(models[0]).named_parameters()
+            trained = {n: p.detach().cpu().contiguous() for n, p in parameters if p.requires_grad}
+            save_file(trained, str(Path(folder) / TRAINED_NAME))
 
     def _read_trained(self, models: list[nn.Module], folder: str) -> None:
         path = Path(folder) / TRAINED_NAME
@@ -245,8 +210,6 @@ class RunFolder:
                 "the version that wrote it"
             )
         module.load_state_dict(state, strict=False)
-
-    # --- networks --------------------------------------------------------------------------
 
     def write_network(self, module, resolved: dict[str, Any], best: bool = False) -> None:
         """The network as ``save_pretrained`` writes it, into the folder itself or into best/.
@@ -282,7 +245,8 @@ def progress_in(folder: Path) -> dict[str, Any] | None:
 def _move(fresh: Path, folder: Path) -> None:
     """Puts ``fresh`` in ``folder``'s place; :meth:`RunFolder.open` mends a kill in between."""
     for path in fresh.rglob("*"):
-        _flush(path)
+        if path.is_file():
+            flush(path)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -300,16 +264,3 @@ def flat(values: dict, prefix: str = "") -> dict[str, int | float | str | bool]:
         else:
             found[prefix + name] = value if isinstance(value, (int, float, bool)) else str(value)
     return found
-
-
-def _replace(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text)
-        _flush(partial)
-
-
-def _flush(path: Path) -> None:
-    """To the disk itself, before its name is given to it."""
-    if path.is_file():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())

@@ -46,19 +46,19 @@ class Stage:
         self.micro_batch = divide_batch(self.config, self.accelerator.num_processes)
         self.resolved = self._resolved()
         self.folder = RunFolder(leg.output, self.accelerator)
-        if arguments.resume and self.folder.configured:  # a stage of a recipe may not have begun
+        begun = (leg.output / "run.json").is_file()  # a stage of a recipe may not have
+        if arguments.resume and begun:
             self.folder.check_same(self.resolved, FREE)
         self._set_up()
         self.folder.open(resume=arguments.resume)
-        self.done, self.best = 0, -math.inf
-        if arguments.resume and self.folder.progress is not None:  # else killed before the first
-            progress = self.folder.load_state()
-            self.done, self.best = progress["step"], progress["best"]
+        progress = self.folder.load_state() if arguments.resume else None
+        progress = progress or {"step": 0, "best": -math.inf}  # may be killed before the first
+        self.done, self.best = progress["step"], progress["best"]
         self.saved = self.done
         self.last = min(self.steps, arguments.max_steps or self.steps)
         # A validation may have been due there in the middle of which the run was stopped.
         logged = self.folder.logged("valid.jsonl", self.done)
-        self.unchecked = self.done > 0 and not anywhere(self.accelerator, logged)
+        self.unchecked = self.done > 0 and not anywhere(logged)
 
     def _resolved(self) -> dict[str, Any]:
         leg = self.leg
@@ -84,26 +84,23 @@ class Stage:
             LOGGER.warning("no --init: the paper starts this stage from the image stage's network")
         if leg.stage == "video" and config.num_frames != leg.model.window:
             LOGGER.warning(
-                "num_frames %d differs from model.window %d, which inference will use",
-                config.num_frames,
-                leg.model.window,
+                f"num_frames {config.num_frames} differs from model.window {leg.model.window}, "
+                "which inference will use"
             )
         options = clip_options(config, leg.model.vision.image_size, leg.model.block)
-        encoder = module.model.text
+        text = module.model.text
 
-        def check(text: str) -> None:
-            encoder.check([text])
+        def check(expression: str) -> None:
+            text.check([expression])
 
         self.clips, self.steps = training_clips(config, options, check)
         fixed = validation_clips(config, options, check)
-        self.validation = (
-            None if fixed is None else Validation(fixed, self.micro_batch, self.accelerator)
-        )
+        self.validation = None
+        if fixed is not None:
+            self.validation = Validation(fixed, self.micro_batch, self.accelerator)
+        groups, betas = module.parameter_groups(), (0.9, config.beta2)
         optimizer = torch.optim.AdamW(
-            module.parameter_groups(),
-            weight_decay=config.weight_decay,
-            betas=(0.9, config.beta2),
-            foreach=True,
+            groups, betas=betas, weight_decay=config.weight_decay, foreach=True
         )
         self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -135,20 +132,12 @@ class Stage:
             pin_memory=accelerator.device.type == "cuda",
             generator=torch.Generator(),  # its own: the network's stays as it is
         )
+        trained = sum(p.numel() for p in self.trained)
         LOGGER.info(
-            "%s: %d trained parameters, steps %d to %d of %d, %d clips x %d frames (%d at once "
-            "on each of %d processes), %s on %s",
-            self.leg.stage,
-            sum(p.numel() for p in self.trained),
-            self.done,
-            self.last,
-            self.steps,
-            config.batch_size,
-            config.num_frames,
-            self.micro_batch,
-            accelerator.num_processes,
-            accelerator.mixed_precision,
-            accelerator.device,
+            f"{self.leg.stage}: {trained} trained parameters, steps {self.done} to {self.last} of "
+            f"{self.steps}, {config.batch_size} clips x {config.num_frames} frames "
+            f"({self.micro_batch} at once on each of {accelerator.num_processes} processes), "
+            f"{accelerator.mixed_precision} on {accelerator.device}"
         )
         return accelerator.prepare_data_loader(loader)
 
@@ -159,11 +148,8 @@ class Stage:
         if self.validation is None or not due:
             return True
         picture = self.leg.output / "samples" / f"{step:06d}.png"
-        report = self.validation.run(
-            self.module,
-            picture if accelerator.is_main_process else None,
-            lambda: anywhere(accelerator, stop.requested),
-        )
+        shown = picture if accelerator.is_main_process else None
+        report = self.validation.run(self.module, shown, lambda: anywhere(stop.requested))
         if report is None:
             return False
         LOGGER.info("step %d %s", step, json.dumps(report))
@@ -190,6 +176,6 @@ def score_of(report: dict[str, float], name: str, stage: str) -> float:
     if name not in report:
         raise InputError(
             f"best={name}: no figure of the validation; use loss or "
-            f"{', '.join(key for key in report if key != 'loss')}"
+            + ", ".join(key for key in report if key != "loss")
         )
     return report[name]

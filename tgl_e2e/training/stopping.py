@@ -68,6 +68,9 @@ def until_stopped(loader: Iterable, stop: StopSignal, alone: bool) -> Iterator:
             stop.waiting = alone
             try:
                 batch = next(batches, None)
+            except InputError as error:  # a worker's has its traceback in front
+                line = str(error).strip().splitlines()[-1]
+                raise InputError(line.removeprefix("tgl_e2e.errors.InputError: ")) from None
             except RuntimeError as error:
                 text = str(error)
                 if "timed out" not in text and not any(word in text for word in _SHARED_MEMORY):
@@ -98,9 +101,8 @@ def _end_workers() -> None:
         worker.kill()
 
 
-def anywhere(accelerator, flag: bool) -> bool:
+def anywhere(flag: bool) -> bool:
     """Whether it is true on any process; the same answer on all of them."""
-    import torch
+    from accelerate.utils import gather_object
 
-    value = torch.tensor(float(flag), device=accelerator.device)
-    return accelerator.reduce(value, "sum").item() > 0
+    return any(gather_object([flag]))

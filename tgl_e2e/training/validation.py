@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from tgl_e2e.data.clips import ClipBatch, collate
 from tgl_e2e.draw import draw_overlay
@@ -29,17 +30,12 @@ class Validation:
 
     def __init__(self, clips: Dataset, batch_size: int, accelerator) -> None:
         self.accelerator = accelerator
-        groups = [
-            list(range(first, min(first + batch_size, len(clips))))
-            for first in range(0, len(clips), batch_size)
-        ]
+        groups = [*BatchSampler(range(len(clips)), batch_size, drop_last=False)]
         # Every process makes the same number of passes, as sharded weights need; what comes twice
         # for it is counted once.
-        rounds = -(-len(groups) // accelerator.num_processes)
-        self.indices = [
-            groups[(r * accelerator.num_processes + accelerator.process_index) % len(groups)]
-            for r in range(rounds)
-        ]
+        count, own = accelerator.num_processes, accelerator.process_index
+        rounds = range(-(-len(groups) // count))
+        self.indices = [groups[(r * count + own) % len(groups)] for r in rounds]
         self.loader = DataLoader(
             clips, batch_sampler=self.indices, collate_fn=collate, generator=torch.Generator()
         )
@@ -67,13 +63,12 @@ class Validation:
             batch = batch.to(self.accelerator.device)
             with torch.no_grad(), self.accelerator.autocast():
                 losses, output = module(batch)
-            scores = [{} for _ in indices] if output is None else clip_scores(output, batch)
-            common = {"loss": losses["loss"].item()}
             if output is None:
-                common = {name: value.item() for name, value in losses.items()}
-            rows += [
-                (index, {**common, **score}) for index, score in zip(indices, scores, strict=True)
-            ]
+                common, scores = losses, [{}] * len(indices)
+            else:
+                common, scores = {"loss": losses["loss"]}, clip_scores(output, batch)
+            common = {name: value.item() for name, value in common.items()}
+            rows += [(i, {**common, **score}) for i, score in zip(indices, scores, strict=True)]
             if number == 0 and picture is not None and output is not None:
                 try:
                     picture.parent.mkdir(exist_ok=True)
@@ -81,12 +76,8 @@ class Validation:
                 except OSError as error:  # worth a word, not the run
                     LOGGER.warning("%s could not be written (%s)", picture, error.strerror)
         module.train()
-        if self.accelerator.num_processes > 1:
-            from accelerate.utils import gather_object
-
-            rows = gather_object(rows)
         values: dict[str, list[float]] = defaultdict(list)
-        for row in dict(rows).values():
+        for row in dict(gather_object(rows)).values():
             for name, value in row.items():
                 values[name].append(value)
         return {name: round(sum(v) / len(v), 4) for name, v in sorted(values.items())}
@@ -103,8 +94,9 @@ def clip_scores(output: TGLOutput, batch: ClipBatch) -> list[dict[str, float]]:
     for b, cue in enumerate(batch.cues):
         lit = batch.relevant[b]
         row: dict[str, float] = {}
-        for name, chosen in (("iou", lit if lit.any() else ~lit), ("iou_carried", ~lit)):
-            if not chosen.any() or (name == "iou_carried" and not lit.any()):
+        parts = {"iou": lit, "iou_carried": ~lit} if lit.any() else {"iou": ~lit}
+        for name, chosen in parts.items():
+            if not chosen.any():
                 continue
             overlap = (masks[b, chosen] & batch.target[b, chosen]).sum().item()
             union = (masks[b, chosen] | batch.target[b, chosen]).sum().item()
@@ -131,20 +123,8 @@ def draw_samples(batch: ClipBatch, output: TGLOutput, path: Path, clips: int = 6
             (batch.target[b], batch.relevant[b], batch.texts[b]),
             (masks[b], guessed[b], "predicted"),
         ):
-            rows.append(
-                np.concatenate(
-                    [
-                        draw_overlay(
-                            frame,
-                            mask[None].cpu().numpy(),
-                            lit[None].cpu().numpy(),
-                            [text] if t == 0 else None,
-                        )
-                        for t, (frame, mask, lit) in enumerate(
-                            zip(frames, shown, relevant, strict=True)
-                        )
-                    ],
-                    axis=1,
-                )
-            )
+            labels = [[text], *[None] * (len(frames) - 1)]
+            shown, relevant = shown[:, None].cpu().numpy(), relevant[:, None].cpu().numpy()
+            cells = map(draw_overlay, frames, shown, relevant, labels)
+            rows.append(np.concatenate([*cells], axis=1))
     Image.fromarray(np.concatenate(rows)).save(path)

@@ -12,7 +12,7 @@ from tgl_e2e import cli
 from .record import LARGEST, SMALLEST, Recording
 from .scene import LEVELS, SPLITS
 from .sprites import read_sprites
-from .write import SEEDS_APART, write_split
+from .write import SEEDS_APART, write_sample, write_split
 
 PROG = "python -m tgl_e2e.data.synthetic"
 
@@ -45,46 +45,25 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "videos are longer and have more objects. Of scenes, valid_u shows objects and backgrounds "
         "that train never shows.",
     )
-    parser.add_argument(
-        "--kind",
-        choices=("motion", "scenes"),
-        default="motion",
-        help="drawn shapes, or real objects before photographs (default motion)",
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder to write to"
-    )
-    parser.add_argument("--split", choices=SPLITS, required=True, help="which split to write")
-    parser.add_argument("--videos", type=int, default=50, metavar="N", help="how many (default 50)")
-    parser.add_argument(
-        "--seed", type=int, default=1, help="another seed, other videos (default 1)"
-    )
-    parser.add_argument("--level", choices=LEVELS, default="full", help="difficulty (default full)")
-    parser.add_argument(
-        "--size",
-        type=_sizes,
-        default=((256, 256),),
-        metavar="PIXELS",
-        help="side of the frames, or HEIGHTxWIDTH; several with commas: one for each video in turn "
-        "(default 256)",
-    )
-    parser.add_argument("--frames", type=int, metavar="N", help="length of every video")
-    parser.add_argument(
-        "--every",
-        type=int,
-        default=1,
-        metavar="N",
-        help="keep every N-th frame: all things move N times as fast (default 1)",
-    )
-    parser.add_argument(
-        "--crf",
-        type=int,
-        metavar="N",
-        help="send the frames through H.264 of this quality, 0 to 51 (the worst)",
-    )
-    parser.add_argument(
-        "--clutter", action="store_true", help="backgrounds as cluttered as photographs"
-    )
+    add = parser.add_argument
+    what = "drawn shapes, or real objects before photographs (default motion)"
+    add("--kind", choices=("motion", "scenes"), default="motion", help=what)
+    add("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    add("--split", choices=SPLITS, required=True, help="which split to write")
+    add("--videos", type=int, default=50, metavar="N", help="how many (default 50)")
+    add("--seed", type=int, default=1, help="another seed, other videos (default 1)")
+    add("--level", choices=LEVELS, default="full", help="difficulty (default full)")
+    what = "side of the frames, or HEIGHTxWIDTH; several with commas: one for each video in turn"
+    square = ((256, 256),)
+    add("--size", type=_sizes, default=square, metavar="PIXELS", help=f"{what} (default 256)")
+    add("--frames", type=int, metavar="N", help="length of every video")
+    what = "keep every N-th frame: all things move N times as fast (default 1)"
+    add("--every", type=int, default=1, metavar="N", help=what)
+    what = "send the frames through H.264 of this quality, 0 to 51 (the worst)"
+    add("--crf", type=int, metavar="N", help=what)
+    add("--clutter", action="store_true", help="backgrounds as cluttered as photographs")
+    what = "write one drawn scene, that of --seed, as the video file --output; say its expressions"
+    add("--sample", action="store_true", help=what)
     real = parser.add_argument_group("scenes", "what objects and backgrounds are taken from")
     for name, what in (
         ("coco", "folders in COCO's format, instances_train.json (or instances.json) in each"),
@@ -105,37 +84,35 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{name} is {value}: give a number from {low} to {high}")
     if options.crf is not None and any(side % 2 for size in options.size for side in size):
         parser.error("--crf needs even sides: change --size")
-    roots = [*options.coco, *options.cutouts, *options.backgrounds]
-    if (options.kind == "scenes") != bool(roots):
+    scenes = options.kind == "scenes"
+    options.roots = [*options.coco, *options.cutouts, *options.backgrounds]
+    if scenes != bool(options.roots):
         parser.error("--kind scenes takes --coco, --cutouts, --backgrounds, --kind motion none")
-    if options.kind == "scenes" and (options.split == "valid" or options.clutter):
+    if scenes and (options.split == "valid" or options.clutter):
         parser.error("--kind scenes has the splits train and valid_u, and no --clutter")
+    if scenes and options.sample:
+        parser.error("--sample writes a scene of --kind motion")
     return options
+
+
+def _write(options: argparse.Namespace) -> None:
+    size, *others = options.size
+    recording = Recording(
+        size, options.frames, options.every, options.crf, options.clutter, tuple(others)
+    )
+    output, split, level = options.output, options.split, options.level
+    if options.sample:
+        print(write_sample(output, split, options.seed, level, recording))
+        return
+    sprites = read_sprites(options.roots, split) if options.roots else None
+    report = write_split(output, split, options.videos, options.seed, level, recording, sprites)
+    print(f"{output / split}\n{report.text()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = parse_arguments(arguments)
-    roots = [*options.coco, *options.cutouts, *options.backgrounds]
-    size, *others = options.size
-    recording = Recording(
-        size, options.frames, options.every, options.crf, options.clutter, tuple(others)
-    )
-
-    def write() -> None:
-        sprites = read_sprites(roots, options.split) if roots else None
-        report = write_split(
-            options.output,
-            options.split,
-            options.videos,
-            options.seed,
-            options.level,
-            recording,
-            sprites,
-        )
-        print(f"{options.output / options.split}\n{report.text()}")
-
-    return cli.run(PROG, write)
+    return cli.run(PROG, lambda: _write(options))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,12 @@ import numpy as np
 from .motions import EASY_MOTIONS, MOTIONS, WITH_PARTNER
 from .shapes import COLOURS, EASY_FILLS, EASY_SHAPES, FILLS, SHAPES, SIZES
 
+# Motions that would blur what the cue says.
+NOT_WITH = {
+    "size": ("growing", "shrinking"),
+    "place": ("growing", "shrinking", "stopping", "entering", "leaving"),
+}
+
 
 class Retry(Exception):
     """A draw led nowhere; the caller draws the scene again from the same stream."""
@@ -32,6 +38,11 @@ class Setting:
     def simple(self) -> bool:
         """Few plain objects before a plain background."""
         return self.level != "full"
+
+    @property
+    def by_looks(self) -> bool:
+        """Whether a cue other than motion was asked for."""
+        return self.cue not in (None, "motion")
 
     def values(self, attribute: str) -> tuple[str, ...]:
         """The words that an attribute can take at this level."""
@@ -68,9 +79,6 @@ class Plan:
     look: Look
     steps: tuple[Step, ...] = ()
 
-    def does(self, motion: str) -> bool:
-        return any(step.motion == motion for step in self.steps)
-
 
 @dataclass(frozen=True)
 class Cast:
@@ -106,23 +114,22 @@ def step_held_out(step, look) -> bool:
 
 def draw_cast(setting: Setting, kind: str, decided: bool, rng: np.random.Generator) -> Cast:
     """Draws what the kind of the primary expression leaves open."""
-    count = _count(setting, rng)
+    if setting.simple:
+        count = int(rng.integers(3 if setting.split == "valid" else 2, 5))
+    elif setting.split == "valid":
+        count = int(rng.integers(4, 8))
+    else:
+        count = int(rng.choice(6, p=(0.08, 0.24, 0.26, 0.2, 0.13, 0.09))) + 2
     if setting.static:
         return Cast(kind, None, count, True)
-    banned: set[str] = set()
+    banned = ("stopping", "following") if kind == "compound" else ()
     if setting.cue == "motion":
         decided = False  # one that looks the same there must be
-    elif setting.cue is not None:
-        banned.update(WITH_PARTNER)
+    elif setting.by_looks:
+        banned += (*WITH_PARTNER, *NOT_WITH.get(setting.cue, ()))
         decided = setting.simple or bool(rng.random() < 0.4)
         if setting.cue == "place" or not decided:
             count = max(count, 3)
-    if setting.cue in ("size", "place"):
-        banned.update(("growing", "shrinking"))
-    if setting.cue == "place":
-        banned.update(("stopping", "entering", "leaving"))
-    if kind == "compound":
-        banned.update(("stopping", "following"))
     motions = [m for m in setting.motions if m not in banned]
     # Those with a partner are nobody's by-the-way, so they get their share here.
     weights = np.array([2.0 if m in WITH_PARTNER else 1.0 for m in motions])
@@ -130,11 +137,3 @@ def draw_cast(setting: Setting, kind: str, decided: bool, rng: np.random.Generat
     if motion in WITH_PARTNER and not decided:
         count = max(count, 3)
     return Cast(kind, motion, count, decided)
-
-
-def _count(setting: Setting, rng: np.random.Generator) -> int:
-    if setting.simple:
-        return int(rng.integers(3 if setting.split == "valid" else 2, 5))
-    if setting.split == "valid":
-        return int(rng.integers(4, 8))
-    return int(rng.choice(6, p=(0.08, 0.24, 0.26, 0.2, 0.13, 0.09))) + 2

@@ -15,7 +15,7 @@ import numpy as np
 
 from tgl_e2e.data.nouns import names_of
 
-from .motions import DIRECTIONS, EASY_MOTIONS, TRAVELLING
+from .motions import DIRECTIONS, EASY_MOTIONS, TRAVELLING, WITH_PARTNER
 from .scene import SceneObject, Segment, Span
 
 ATTRIBUTES = ("colour", "shape", "fill", "size")
@@ -73,28 +73,21 @@ def resolve(objects: Sequence[SceneObject], description: Description) -> Matches
         if looks is False:
             continue
         spans = _moments(objects, index, description)
-        if spans is None:
-            return None
-        if not spans:
+        if spans == []:
             continue
-        if looks is None:
+        changes = any(segment.motion in ("growing", "shrinking") for segment in thing.segments)
+        if spans is None or looks is None or (description.size is not None and changes):
             return None
-        if description.size is not None:
-            if _changes_size(thing):
-                return None
-            if thing.size != description.size:
-                continue
-        matches[index] = spans
+        if description.size in (None, thing.size):
+            matches[index] = spans
     return _placed(objects, matches, description.place)
 
 
 def necessary_cues(
     objects: Sequence[SceneObject], descriptions: Sequence[Description]
 ) -> frozenset[str]:
-    """The cues without which the set of objects is not determined.
-
-    For several descriptions in one sentence: those that one of them cannot do without.
-    """
+    """The cues without which the set of objects is not determined: those of all that one sentence
+    describes, each of which its description cannot do without."""
     needed = set()
     for description in descriptions:
         meant = resolve(objects, description)
@@ -109,13 +102,8 @@ def decided_by_appearance(
     objects: Sequence[SceneObject], descriptions: Sequence[Description], targets: set[int]
 ) -> bool:
     """Whether the words about appearance and place alone pick exactly the targets."""
-    picked: set[int] = set()
-    for description in descriptions:
-        found = resolve(objects, description.appearance())
-        if found is None:
-            return False
-        picked |= set(found)
-    return picked == targets
+    found = [resolve(objects, description.appearance()) for description in descriptions]
+    return None not in found and {i for matches in found for i in matches} == targets
 
 
 def overlaps(a: Segment, start: int, end: int) -> bool:
@@ -155,9 +143,7 @@ def _moments(
         return []
     # "A then B": every A that a B follows, every B that an A went before.
     first = [span for span in first if span[1] < second[-1][0]]
-    if not first:
-        return []
-    return sorted({*first, *(span for span in second if span[0] > first[0][1])})
+    return sorted({*first, *(span for span in second if first and span[0] > first[0][1])})
 
 
 def _spans(objects: Sequence[SceneObject], index: int, action: Action) -> list[Span] | None:
@@ -170,26 +156,22 @@ def _spans(objects: Sequence[SceneObject], index: int, action: Action) -> list[S
         partner = next(iter(found))
         if partner == index:
             return []
-    spans = []
-    for segment in objects[index].segments:
-        verdict = _judge(objects, index, segment, action, partner)
-        if verdict is None:
-            return None
-        if verdict:
-            spans.append((segment.start, segment.end))
-    if action.motion == "stopping" and _hesitates(objects[index]):
+    thing, other = objects[index], None if partner is None else objects[partner]
+    verdicts = [_judge(thing, segment, action, partner, other) for segment in thing.segments]
+    if None in verdicts or (action.motion == "stopping" and _hesitates(thing)):
         return None
-    return spans
+    return [(s.start, s.end) for s, said in zip(thing.segments, verdicts, strict=True) if said]
 
 
 def _judge(
-    objects: Sequence[SceneObject],
-    index: int,
+    thing: SceneObject,
     segment: Segment,
     action: Action,
     partner: int | None,
+    other: SceneObject | None,
 ) -> bool | None:
-    """Whether a segment is what the action says; None if one may say so or not."""
+    """Whether a segment is what the action says; None if one may say so or not. other: the
+    action's partner."""
     asked, shown = action.motion, segment.motion
     if asked in EASY_MOTIONS:
         direction = asked.removeprefix("moving ")
@@ -199,28 +181,27 @@ def _judge(
             vertical = direction in ("up", "down")
             return None if vertical or shown == "circling" else False
         if shown in ("entering", "leaving", "approaching", "following"):
-            return None if _component(objects[index], segment, direction) > 0.3 else False
+            track = np.stack([thing.x, thing.y], 1)
+            way = track[segment.end] - track[segment.start]
+            share = float(way @ DIRECTIONS[direction] / max(np.hypot(*way), 1e-9))
+            return None if share > 0.3 else False
         return False
     if asked == "rolling":
         return shown == asked and action.direction in (None, segment.direction)
+    if asked in WITH_PARTNER and shown == asked and segment.partner == partner:
+        return True
     if asked == "approaching":
-        if shown == asked and segment.partner == partner:
-            return True
-        gap = _distance(objects[index], objects[partner])
+        gap = np.hypot(thing.x - other.x, thing.y - other.y)
         return None if gap[segment.start] - gap[segment.end] > 0.06 else False
     if asked == "following":
-        if shown == asked and segment.partner == partner:
-            return True
         if shown not in TRAVELLING or segment.direction is None:
             return False
         alongside = any(
-            other.direction == segment.direction and overlaps(other, segment.start, segment.end)
-            for other in objects[partner].segments
+            one.direction == segment.direction and overlaps(one, segment.start, segment.end)
+            for one in other.segments
         )
         return None if alongside else False
-    if asked == "falling" and shown == "moving down":
-        return None
-    if asked == "spinning" and shown == "rolling":
+    if (asked, shown) in (("falling", "moving down"), ("spinning", "rolling")):
         return None
     return shown == asked
 
@@ -255,27 +236,11 @@ def _placed(objects: Sequence[SceneObject], matches: Matches, place: str | None)
     # Distance from the named side: largest and smallest over the video.
     tracks = {i: sign * (objects[i].seen(axis) - 0.5) for i in matches}
     best = min(tracks, key=lambda i: tracks[i].max())
+    farthest = tracks[best].max()
     others = [tracks[i].min() for i in tracks if i != best]
-    if not others:
-        if tracks[best].max() < -0.08:
-            return matches
-        return {} if tracks[best].min() > 0.08 else None
-    if tracks[best].max() < -0.02 and min(others) - tracks[best].max() > PLACE_MARGIN:
-        return {best: matches[best]}
-    return None
-
-
-def _changes_size(thing: SceneObject) -> bool:
-    return any(segment.motion in ("growing", "shrinking") for segment in thing.segments)
-
-
-def _component(thing: SceneObject, segment: Segment, direction: str) -> float:
-    """Share of a segment's way that leads into a direction."""
-    track = np.stack([thing.x, thing.y], 1)
-    way = track[segment.end] - track[segment.start]
-    return float(way @ DIRECTIONS[direction] / max(np.hypot(*way), 1e-9))
-
-
-def _distance(a: SceneObject, b: SceneObject) -> np.ndarray:
-    """(T,) distance of the centres, in frame sides."""
-    return np.hypot(a.x - b.x, a.y - b.y)
+    if others:
+        clear = farthest < -0.02 and min(others) - farthest > PLACE_MARGIN
+        return {best: matches[best]} if clear else None
+    if farthest < -0.08:
+        return matches
+    return {} if tracks[best].min() > 0.08 else None

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
-from tgl_e2e.errors import InputError
-
-from .render import Rendered
+from .render import Rendered, grained, through_jpeg
 from .scene import SceneObject
 from .sprite_scenes import SpriteScene
-from .sprites import Photograph, Sprite
 
 DETAIL = 1.3  # a sprite is kept so many times as large as it is ever drawn, against aliasing
 ZOOM = (1.0, 1.7)  # a scene's part of its photograph: the largest that fits, over so much
@@ -30,7 +26,7 @@ def render_sprites(
     height, width = (size, size) if isinstance(size, int) else size
     rgb = np.empty((len(frames), height, width, 3), np.uint8)
     ids = np.zeros((len(frames), height, width), np.uint8)
-    picture = _photograph(scene.background)
+    picture = scene.background.open()
     boxes = _boxes(scene, picture.size, (height, width))
     backdrops: dict[tuple, Image.Image] = {}
     rng = np.random.default_rng((scene.seed, 5))
@@ -46,14 +42,6 @@ def render_sprites(
             _lay_on(canvas, ids[row], index, sprites[index], thing, scene, frame)
         rgb[row] = _filmed(scene, frame, canvas, grain)
     return Rendered(rgb, ids)
-
-
-def _photograph(background: Photograph) -> Image.Image:
-    try:
-        with Image.open(background.path) as opened:
-            return opened.convert("RGB")
-    except OSError as error:
-        raise InputError(f"{background.path}: no readable image ({error}); get it again") from None
 
 
 def _boxes(scene: SpriteScene, photo: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -91,23 +79,13 @@ def _lit(scene: SpriteScene, picture: Image.Image, side: int) -> list[tuple[Imag
             shape = [max(3, round(n * factor)) for n in image.size]
             image = image.resize(shape, Image.BILINEAR)
             factor = float(np.sqrt(np.prod(shape) / (sprite.rgba.shape[0] * sprite.rgba.shape[1])))
-        own = _mean_grey(sprite)
+        own = float(sprite.rgba[..., :3][sprite.rgba[..., 3] >= 128].mean())
         gain = shade * float(np.clip((around / max(own, 1.0)) ** scene.blend, 0.6, 1.5))
         table = [min(255, round(v * gain)) for v in range(256)]
         image = image.point([*table, *table, *table, *range(256)])
-        found.append((_bordered(image), sprite.radius * factor))
+        # A transparent pixel around it, which what lies outside is sampled from.
+        found.append((ImageOps.expand(image, 1), sprite.radius * factor))
     return found
-
-
-def _mean_grey(sprite: Sprite) -> float:
-    return float(sprite.rgba[..., :3][sprite.rgba[..., 3] >= 128].mean())
-
-
-def _bordered(image: Image.Image) -> Image.Image:
-    """With a transparent pixel around it, which what lies outside is sampled from."""
-    bordered = Image.new("RGBA", (image.width + 2, image.height + 2))
-    bordered.paste(image, (1, 1))
-    return bordered
 
 
 def _lay_on(
@@ -122,9 +100,8 @@ def _lay_on(
     """Lays an object over the canvas and the numbers (H, W), in place."""
     image, radius = lit
     width, height = canvas.size
-    zoom = scene.nuisance.views[frame, 2]
     x, y = thing.seen_at[frame] * (width, height)
-    scale = thing.scale[frame] * zoom * min(width, height) / radius
+    scale = thing.scale[frame] * scene.nuisance.views[frame, 2] * min(width, height) / radius
     cos, sin = np.cos(thing.angle[frame]) * scale, np.sin(thing.angle[frame]) * scale
     w, h = image.size
     reach_x = (abs(cos) * w + abs(sin) * h) / 2
@@ -151,11 +128,7 @@ def _filmed(scene: SpriteScene, frame: int, canvas: Image.Image, grain: np.ndarr
         canvas = canvas.filter(ImageFilter.GaussianBlur(film.blur * min(height, width)))
     gains = film.tint * film.brightness[frame]
     canvas = canvas.point([min(255, round(v * gain)) for gain in gains for v in range(256)])
-    dy, dx = np.random.default_rng((scene.seed, 7, frame)).integers(0, 33, 2)
-    noisy = np.asarray(canvas) + grain[dy : dy + height, dx : dx + width]
-    picture = np.clip(noisy, 0, 255).astype(np.uint8)
+    picture = grained(np.asarray(canvas), grain, (scene.seed, 7, frame))
     if film.quality is None:
         return picture
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=film.quality)
-    return np.asarray(Image.open(buffer))
+    return np.asarray(through_jpeg(Image.fromarray(picture), film.quality))

@@ -10,27 +10,16 @@ import numpy as np
 from .cast import Cast, Retry, Setting, draw_cast, step_held_out
 from .express import Wish, draw_expression
 from .layout import lay_out
-from .plan import plan_moving, plan_still
-from .scene import CUES, LEVELS, SPLITS, Background, Expression, Nuisance, Scene, SceneObject
+from .plan import draw_plans
+from .scene import CUES, KINDS, LEVELS, SPLITS, Background, Expression, Nuisance, Scene, SceneObject
 from .shapes import RADIUS, RGB
 
 FPS = 12.0
+# Of attribute, motion, several, compound and no_target.
 KIND_SHARES = {
-    "easy": {"attribute": 0.48, "motion": 0.19, "several": 0.28, "no_target": 0.05},
-    "medium": {
-        "attribute": 0.48,
-        "motion": 0.14,
-        "several": 0.21,
-        "compound": 0.12,
-        "no_target": 0.05,
-    },
-    "full": {
-        "attribute": 0.37,
-        "motion": 0.13,
-        "several": 0.28,
-        "compound": 0.17,
-        "no_target": 0.05,
-    },
+    "easy": (0.48, 0.19, 0.28, 0.0, 0.05),
+    "medium": (0.48, 0.14, 0.21, 0.12, 0.05),
+    "full": (0.37, 0.13, 0.28, 0.17, 0.05),
 }
 # How often an expression may be one that appearance decides.
 DECIDED = {"easy": 0.9, "medium": 0.5, "full": 0.2}
@@ -59,18 +48,10 @@ def make_scene(
     static: nothing moves, expressions speak of appearance only and are true in all frames.
     """
     setting = _setting(level, split, cue, num_frames, static)
-    key = (
-        seed,
-        SPLITS.index(split),
-        LEVELS.index(level),
-        0 if cue is None else 1 + CUES.index(cue),
-        int(static),
-        num_frames or 0,
-    )
-    rng = np.random.default_rng(key)
+    key = (SPLITS.index(split), LEVELS.index(level), (None, *CUES).index(cue), int(static))
+    rng = np.random.default_rng((seed, *key, num_frames or 0))
     for _ in range(DRAWS):
-        kind = _kind(setting, rng)
-        length = _length(setting, rng) if num_frames is None else num_frames
+        kind, length = _kind(setting, rng), num_frames or _length(setting, rng)
         if kind == "compound" and length < COMPOUND_FRAMES:
             kind, length = ("attribute", length) if num_frames else (kind, COMPOUND_FRAMES)
         cast = draw_cast(setting, kind, bool(rng.random() < DECIDED[level]), rng)
@@ -79,17 +60,8 @@ def make_scene(
                 objects, expressions = _contents(setting, cast, length, rng)
             except Retry:
                 continue
-            return Scene(
-                seed,
-                level,
-                split,
-                length,
-                FPS,
-                objects,
-                expressions,
-                _background(setting, rng),
-                _nuisance(setting, length, rng),
-            )
+            behind, trouble = _background(setting, rng), _nuisance(setting, length, rng)
+            return Scene(seed, level, split, length, FPS, objects, expressions, behind, trouble)
     raise ValueError(
         f"no scene found for seed {seed}, level {level}, split {split}, cue {cue}, "
         f"{num_frames} frames, static {static}: use another seed or more frames"
@@ -110,17 +82,18 @@ def appearance_expression(scene: Scene, rng: np.random.Generator) -> Expression 
     setting = Setting(scene.level, scene.split, None, static=True)
     found = draw_expression(setting, scene.objects, Wish("appearance"), rng)
     meant = () if found is None else [scene.objects[i] for i in found.objects]
-    gone = any(s.motion in ("entering", "leaving") for thing in meant for s in thing.segments)
-    return None if gone else found  # not true of a frame that does not show it
+    return None if any(map(crosses, meant)) else found  # not true of a frame without them
+
+
+def crosses(thing: SceneObject) -> bool:
+    """Whether an object enters or leaves the frame."""
+    return any(segment.motion in ("entering", "leaving") for segment in thing.segments)
 
 
 def _setting(level, split, cue, num_frames, static) -> Setting:
-    for name, value, known in (
-        ("level", level, LEVELS),
-        ("split", split, SPLITS),
-        ("cue", cue, CUES),
-    ):
-        if value not in known and not (name == "cue" and value is None):
+    asked = {"level": (level, LEVELS), "split": (split, SPLITS), "cue": (cue, CUES)}
+    for name, (value, known) in asked.items():
+        if value not in known and (name, value) != ("cue", None):
             raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
     if cue == "fill" and level != "full":
         raise ValueError(f"cue 'fill' needs level 'full': at level {level!r} every object is plain")
@@ -140,12 +113,9 @@ def _length(setting: Setting, rng: np.random.Generator) -> int:
 def _kind(setting: Setting, rng: np.random.Generator) -> str:
     if setting.static:
         return "appearance"
-    if setting.cue == "motion":
-        return "motion" if rng.random() < 0.25 else "attribute"
-    if setting.cue is not None:
-        return "attribute"
-    shares = KIND_SHARES[setting.level]
-    return str(rng.choice(list(shares), p=list(shares.values())))
+    if setting.cue is None:
+        return str(rng.choice(KINDS[1:], p=KIND_SHARES[setting.level]))
+    return "motion" if setting.cue == "motion" and rng.random() < 0.25 else "attribute"
 
 
 def _contents(
@@ -161,12 +131,20 @@ def _contents(
         target=None if setting.static and setting.cue is None else target,
         motion=cast.motion,
         cue=setting.cue,
-        decided=cast.decided or setting.static or setting.cue not in (None, "motion"),
+        decided=cast.decided or setting.static or setting.by_looks,
     )
     primary = draw_expression(setting, objects, wish, rng)
     if primary is None:
         raise Retry
-    return objects, (primary, *_more(setting, objects, primary, rng))
+    found = {primary.text: primary}  # and more, each with a text of its own
+    anything = replace(setting, cue=None)
+    for _ in range(int(rng.integers(1, 4 if setting.easy else 6))):
+        kind = _kind(anything, rng)
+        decided = setting.static or bool(rng.random() < DECIDED[setting.level])
+        more = draw_expression(setting, objects, Wish(kind, decided=decided), rng)
+        if more is not None:
+            found.setdefault(more.text, more)
+    return objects, tuple(found.values())
 
 
 def draw_objects(
@@ -179,64 +157,29 @@ def draw_objects(
     """Objects in depth order, and the place of the target among them.
 
     Raises Retry if they find no room."""
-    plans = plan_still(setting, cast, rng) if setting.static else plan_moving(setting, cast, rng)
+    plans = draw_plans(setting, cast, rng)
     # Depth is independent of who is the target.
     order = rng.permutation(len(plans))
     position = np.argsort(order)
     laid = lay_out(setting, plans, num_frames, rng, radius)
-    return tuple(_renumbered(laid[i], position) for i in order), int(position[0])
-
-
-def _renumbered(thing: SceneObject, position: np.ndarray) -> SceneObject:
-    """The object with its partners' numbers moved to the depth order."""
-    if all(segment.partner is None for segment in thing.segments):
-        return thing
-    return replace(
-        thing,
-        segments=tuple(
-            s if s.partner is None else replace(s, partner=int(position[s.partner]))
-            for s in thing.segments
-        ),
-    )
-
-
-def _more(
-    setting: Setting,
-    objects: tuple[SceneObject, ...],
-    primary: Expression,
-    rng: np.random.Generator,
-) -> list[Expression]:
-    """Further expressions, each with a text of its own."""
-    found: list[Expression] = []
-    wanted = int(rng.integers(1, 4 if setting.easy else 6))
-    for _ in range(wanted):
-        kind = _kind(setting, rng) if setting.static else _natural_kind(setting, rng)
-        decided = setting.static or bool(rng.random() < DECIDED[setting.level])
-        wish = Wish(kind, decided=decided)
-        expression = draw_expression(setting, objects, wish, rng)
-        texts = {primary.text, *(e.text for e in found)}
-        if expression is not None and expression.text not in texts:
-            found.append(expression)
-    return found
-
-
-def _natural_kind(setting: Setting, rng: np.random.Generator) -> str:
-    shares = KIND_SHARES[setting.level]
-    return str(rng.choice(list(shares), p=list(shares.values())))
+    found = []
+    for thing in (laid[i] for i in order):  # partners have their numbers in this order
+        partners = [None if s.partner is None else int(position[s.partner]) for s in thing.segments]
+        segments = [replace(s, partner=p) for s, p in zip(thing.segments, partners, strict=True)]
+        found.append(replace(thing, segments=tuple(segments)))
+    return tuple(found), int(position[0])
 
 
 def _background(setting: Setting, rng: np.random.Generator) -> Background:
     """Colours far from every object colour, as dark or light as chance has it."""
     if setting.simple:
-        kind = "plain" if rng.random() < 0.5 else "gradient"
-        drift = (0.0, 0.0)
+        kind, drift = "plain" if rng.random() < 0.5 else "gradient", (0.0, 0.0)
     else:
         kind = str(rng.choice(("gradient", "clouds", "bands", "checks", "grain")))
         drift = tuple(rng.uniform(-0.006, 0.006, 2) * (rng.random() < 0.7))
     while True:
         first = rng.integers(0, 256, 3)
-        step = rng.integers(-45, 46, 3)
-        second = np.clip(first + step, 0, 255)
+        second = np.clip(first + rng.integers(-45, 46, 3), 0, 255)
         if all(_far(first + (second - first) * share) for share in (0.0, 0.5, 1.0)):
             colours = tuple(int(v) for v in first), tuple(int(v) for v in second)
             return Background(kind, colours, drift, int(rng.integers(2**31)))

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .cast import Plan, Retry, Setting
+from .cast import Plan, Retry, Setting, Step
 from .describe import overlaps, pauses
 from .motions import DIRECTIONS, Move, draw_move, frame_limits, straight, travel
 from .scene import SceneObject, Segment
@@ -32,32 +32,21 @@ def lay_out(
     """The objects of the plans, in the same order. Raises Retry if they find no room."""
     radii = [rng.uniform(*radius[plan.look.size]) for plan in plans]
     placed: dict[int, SceneObject] = {}
-    followers = [
-        i for i, plan in enumerate(plans) if any(s.partner is not None for s in plan.steps)
-    ]
     # Who approaches or follows needs the other's path first.
-    for i in [i for i in range(len(plans)) if i not in followers] + followers:
-        placed[i] = _lay_patiently(plans[i], radii[i], num_frames, placed, rng)
+    later = [any(step.partner is not None for step in plan.steps) for plan in plans]
+    for i in sorted(range(len(plans)), key=later.__getitem__):
+        for _ in range(PATIENCE):  # other times and ways, if the first find no room
+            try:
+                placed[i] = _lay_one(plans[i], radii[i], num_frames, placed, rng)
+                break
+            except Retry:
+                continue
+        else:
+            raise Retry
     objects = [placed[i] for i in range(len(plans))]
     if not setting.easy:  # level easy knows no word for a pause
         objects = [replace(thing, segments=tuple(pauses(thing.segments))) for thing in objects]
     return objects
-
-
-def _lay_patiently(
-    plan: Plan,
-    radius: float,
-    num_frames: int,
-    placed: dict[int, SceneObject],
-    rng: np.random.Generator,
-) -> SceneObject:
-    """`_lay_one`, with other times and ways if the first find no room beside the others."""
-    for _ in range(PATIENCE):
-        try:
-            return _lay_one(plan, radius, num_frames, placed, rng)
-        except Retry:
-            continue
-    raise Retry
 
 
 def _lay_one(
@@ -67,16 +56,16 @@ def _lay_one(
     placed: dict[int, SceneObject],
     rng: np.random.Generator,
 ) -> SceneObject:
-    segments = _timeline(plan, num_frames, placed, rng)
+    segments = _timeline(plan.steps, num_frames, placed, rng)
     moves, anchor = [], None
     for segment in segments:
         length = segment.end - segment.start + 1
         if segment.partner is None:
             moves.append(draw_move(segment.motion, length, radius, segment.direction, rng))
-            continue
-        move, position = _towards(segment, radius, placed[segment.partner], rng)
-        moves.append(move)
-        anchor = (segment.start, position)
+        else:
+            move, position = _towards(segment, radius, placed[segment.partner], rng)
+            moves.append(move)
+            anchor = (segment.start, position)
     path, grow, turn = _path(segments, moves, num_frames)
     low, high = _bounds(segments, path, grow, radius)
     starts = low + (high - low) * rng.random((CANDIDATES, 2))
@@ -84,15 +73,13 @@ def _lay_one(
         starts = (anchor[1] - path[anchor[0]])[None]
         if (starts < low).any() or (starts > high).any():
             raise Retry
-    where = _free(starts, path, segments, radius * grow, plan.look.colour, placed)
-    tilt = 0.0 if plan.look.shape in ("car", "tree") else rng.uniform(-0.2, 0.2)
-    shade = np.add(RGB[plan.look.colour], rng.integers(-8, 9, 3)).clip(0, 255)
+    look = plan.look
+    where = _free(starts, path, segments, radius * grow, look.colour, placed)
+    tilt = 0.0 if look.shape in ("car", "tree") else rng.uniform(-0.2, 0.2)
+    shade = np.add(RGB[look.colour], rng.integers(-8, 9, 3)).clip(0, 255)
     return SceneObject(
-        plan.look.shape,
-        plan.look.colour,
-        plan.look.fill,
-        plan.look.size,
-        tuple(segments),
+        **vars(look),
+        segments=tuple(segments),
         x=where[:, 0],
         y=where[:, 1],
         scale=radius * grow,
@@ -102,10 +89,9 @@ def _lay_one(
 
 
 def _timeline(
-    plan: Plan, num_frames: int, placed: dict[int, SceneObject], rng: np.random.Generator
+    steps: Sequence[Step], num_frames: int, placed: dict[int, SceneObject], rng: np.random.Generator
 ) -> list[Segment]:
     """Intervals for the steps, in their order, with random rests around them."""
-    steps = plan.steps
     if not steps:
         return []
     if steps[0].motion == "following":
@@ -128,11 +114,8 @@ def _timeline(
     rests = rests + rng.multinomial(spare, weights / weights.sum())
     segments, now = [], 0
     for step, length, rest in zip(steps, lengths, rests[:-1], strict=True):
-        now += int(rest)
-        segments.append(
-            Segment(step.motion, now, now + int(length) - 1, step.direction, step.partner)
-        )
-        now += int(length)
+        start, now = now + int(rest), now + int(rest) + int(length)
+        segments.append(Segment(step.motion, start, now - 1, step.direction, step.partner))
     return segments
 
 
@@ -165,14 +148,12 @@ def _path(
     """Position relative to the first frame (T, 2), growth (T,), turn (T,)."""
     path, grow, turn = np.zeros((num_frames, 2)), np.ones(num_frames), np.zeros(num_frames)
     for segment, move in zip(segments, moves, strict=True):
-        inside, after = slice(segment.start, segment.end + 1), slice(segment.end + 1, None)
         offset = np.stack([move.dx, move.dy], 1)
-        path[inside] += offset
-        path[after] += offset[-1]
-        grow[inside] *= move.grow
-        grow[after] *= move.grow[-1]
-        turn[inside] += move.turn
-        turn[after] += move.turn[-1]
+        inside, after = slice(segment.start, segment.end + 1), slice(segment.end + 1, None)
+        for frames, share in ((inside, slice(None)), (after, -1)):
+            path[frames] += offset[share]
+            grow[frames] *= move.grow[share]
+            turn[frames] += move.turn[share]
     return path, grow, turn
 
 
@@ -199,12 +180,8 @@ def _bounds(
             frame = segment.end
             if segment.motion == "entering":
                 outwards, frame = -outwards, segment.start
-            edge = (
-                1 + OUTSIDE * radius * grow[frame]
-                if outwards > 0
-                else -OUTSIDE * radius * grow[frame]
-            )
-            at = edge - path[frame, axis]
+            beyond = OUTSIDE * radius * grow[frame]
+            at = (1 + beyond if outwards > 0 else -beyond) - path[frame, axis]
             if not low[axis] <= at <= high[axis]:
                 raise Retry
             low[axis] = high[axis] = at

@@ -6,32 +6,19 @@ end at frame e: every frame of the interval differs from a neighbour in it, no f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from tgl_e2e.data.nouns import listed
 
 from .shapes import can_roll, visible_rotation
 
 # The order is fixed for ever: per-frame motion labels are indices into this tuple.
-MOTIONS = (
-    "resting",
-    "moving left",
-    "moving right",
-    "moving up",
-    "moving down",
-    "jumping",
-    "falling",
-    "spinning",
-    "rolling",
-    "growing",
-    "shrinking",
-    "shaking",
-    "circling",
-    "stopping",
-    "entering",
-    "leaving",
-    "approaching",
-    "following",
+MOTIONS = listed(
+    "resting,moving left,moving right,moving up,moving down,jumping,falling,spinning,rolling,"
+    "growing,shrinking,shaking,circling,stopping,entering,leaving,approaching,following",
+    ",",
 )
 EASY_MOTIONS = MOTIONS[1:5]
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -42,6 +29,7 @@ WITH_PARTNER = ("approaching", "following")
 
 SLOWEST = 0.0125  # of the frame side per frame: slower than this is hard to see at small sizes
 SHORTEST, FARTHEST = 0.2, 0.5  # of the frame side: how far a directional move goes
+GROWTH = {"growing": (1.6, 1.9), "shrinking": (0.48, 0.6)}  # factor over the whole motion
 MIN_FRAMES = 8
 
 
@@ -69,11 +57,7 @@ def possible(motion: str, shape: str, fill: str, size: str) -> bool:
         return visible_rotation(shape, fill)
     if motion == "rolling":
         return can_roll(shape, fill)
-    if motion == "growing":
-        return size != "big"
-    if motion == "shrinking":
-        return size != "small"
-    return True
+    return (motion, size) not in (("growing", "big"), ("shrinking", "small"))
 
 
 def draw_move(
@@ -81,51 +65,41 @@ def draw_move(
 ) -> Move:
     """Draws one primitive.
 
-    `radius` in frame sides; `direction` for those that have one: rolling, entering, leaving ("left"
-    means towards the left). The directional displacement of approaching and following is decided by
-    the layout, see `straight`.
+    `radius` in frame sides; `direction` of those that have one ("left": towards the left). Of
+    approaching and following the layout decides the way, see `straight`.
     """
     u = np.arange(length) / (length - 1)
-    zero, one = np.zeros(length), np.ones(length)
-    if motion in EASY_MOTIONS:
-        direction = motion.removeprefix("moving ")
+    still = straight(np.zeros(2), length)
     if motion in (*EASY_MOTIONS, "rolling", "entering", "leaving"):
         distance = travel(length, rng)
         if motion in ("entering", "leaving"):
             distance = max(distance, 2.6 * radius)
         move = straight(np.multiply(DIRECTIONS[direction], distance), length)
-        if motion == "rolling":
-            move = Move(move.dx, move.dy, one, move.dx / radius)  # rolls without slipping
-        return move
+        # rolls without slipping
+        return replace(move, turn=move.dx / radius) if motion == "rolling" else move
     if motion == "jumping":
         hops = max(2, round(length / rng.uniform(6.5, 9.0)))
         phase = u * hops % 1.0
-        return Move(zero, -rng.uniform(0.13, 0.2) * 4 * phase * (1 - phase), one, zero)
+        return replace(still, dy=-rng.uniform(0.13, 0.2) * 4 * phase * (1 - phase))
     if motion == "falling":
-        return Move(zero, rng.uniform(0.35, 0.6) * _drop(u), one, zero)
+        return replace(still, dy=rng.uniform(0.35, 0.6) * _drop(u))
     if motion == "spinning":
         # Whole turns, so that drawn things end upright; at most 24 degrees a frame.
         turns = max(1, round(length * 15 / 360))
-        return Move(zero, zero, one, rng.choice((-1, 1)) * 2 * np.pi * turns * u)
-    if motion == "growing":
-        return Move(zero, zero, rng.uniform(1.6, 1.9) ** u, zero)
-    if motion == "shrinking":
-        return Move(zero, zero, rng.uniform(0.48, 0.6) ** u, zero)
+        return replace(still, turn=rng.choice((-1, 1)) * 2 * np.pi * turns * u)
+    if motion in ("growing", "shrinking"):
+        return replace(still, grow=rng.uniform(*GROWTH[motion]) ** u)
     if motion == "shaking":
         swings = max(2, round(length / rng.uniform(3.4, 4.6)))
-        return Move(rng.uniform(0.03, 0.045) * np.sin(2 * np.pi * swings * u), zero, one, zero)
+        return replace(still, dx=rng.uniform(0.03, 0.045) * np.sin(2 * np.pi * swings * u))
     if motion == "circling":
         turns = max(1, round(length / rng.uniform(16, 22)))
         radius, start = rng.uniform(0.09, 0.14), rng.uniform(0, 2 * np.pi)
         angle = start + rng.choice((-1, 1)) * 2 * np.pi * turns * u
-        return Move(
-            radius * (np.cos(angle) - np.cos(start)),
-            radius * (np.sin(angle) - np.sin(start)),
-            one,
-            zero,
-        )
+        dx, dy = np.cos(angle) - np.cos(start), np.sin(angle) - np.sin(start)
+        return replace(still, dx=radius * dx, dy=radius * dy)
     assert motion == "stopping", motion
-    return Move(zero, zero, one, zero)
+    return still
 
 
 def straight(displacement: np.ndarray, length: int) -> Move:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,19 +25,6 @@ class Rendered:
     ids: np.ndarray
 
 
-@dataclass(frozen=True)
-class Sprite:
-    """An object as drawn in one frame, within the box rows x columns of the frame.
-
-    alpha (h, w) float32 coverage in [0, 1]; colour (h, w, 3) or (3,) float32.
-    """
-
-    rows: slice
-    columns: slice
-    alpha: np.ndarray
-    colour: np.ndarray
-
-
 def render(scene: Scene, frames: Sequence[int], size: tuple[int, int] | int) -> Rendered:
     """Draws some frames of a scene.
 
@@ -47,21 +35,29 @@ def render(scene: Scene, frames: Sequence[int], size: tuple[int, int] | int) -> 
     rgb = np.empty((len(frames), height, width, 3), np.uint8)
     ids = np.zeros((len(frames), height, width), np.uint8)
     texture = _texture(scene.background, height, width)
-    grain = _grain(scene, height, width)
-    last: dict[int, tuple[tuple, Sprite | None]] = {}
+    rng = np.random.default_rng((scene.background.seed, 1))
+    grain = rng.standard_normal((height + 32, width + 32, 3), dtype=np.float32)
+    grain = np.rint(grain * scene.nuisance.noise).astype(np.int16)
+    last: dict[int, tuple[tuple, tuple]] = {}
     for row, frame in enumerate(frames):
         picture = _backdrop(scene.background, texture, frame, height, width).copy()
         for index, thing in enumerate(scene.objects):
             pose = (thing.x[frame], thing.y[frame], thing.scale[frame], thing.angle[frame])
             if index not in last or last[index][0] != pose:  # a resting object is drawn once
-                last[index] = (pose, _sprite(thing, pose, height, width))
-            _lay_on(last[index][1], index, picture, ids[row])
+                last[index] = (pose, _drawn(thing, pose, height, width))
+            box, alpha, colour = last[index][1]
+            under = picture[box]
+            under[...] = under + alpha[..., None] * (colour - under) + 0.5
+            ids[row][box][alpha >= 0.5] = index + 1
         rgb[row] = _camera(scene, frame, picture, grain)
     return Rendered(rgb, ids)
 
 
-def _sprite(thing: SceneObject, pose: tuple, height: int, width: int) -> Sprite | None:
-    """Coverage and colour of an object at a pose; None outside the frame."""
+def _drawn(
+    thing: SceneObject, pose: tuple, height: int, width: int
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    """An object at a pose: its box in the frame (empty outside of it), coverage (h, w) float32 in
+    [0, 1] there, and colour (h, w, 3) or (3,) float32."""
     x, y, scale, angle = pose
     shape = outline(thing.shape)
     unit = scale * min(height, width)  # pixels
@@ -72,7 +68,7 @@ def _sprite(thing: SceneObject, pose: tuple, height: int, width: int) -> Sprite 
     left, top = np.maximum(np.floor(points.min(0)).astype(int), 0)
     right, bottom = np.minimum(np.ceil(points.max(0)).astype(int), (width, height))
     if left >= right or top >= bottom:
-        return None
+        return np.s_[0:0, 0:0], np.zeros((0, 0), np.float32), np.zeros(3, np.float32)
     corner, box = np.array([left, top]), (right - left, bottom - top)
     holes = [polygon @ turn + centre for polygon in shape.holes]
     alpha = _coverage(body, holes, corner, box)
@@ -81,7 +77,7 @@ def _sprite(thing: SceneObject, pose: tuple, height: int, width: int) -> Sprite 
     if dark:
         share = (1 - SHADE) * _coverage(dark, [], corner, box)[..., None]
         colour = colour * (1 - share)
-    return Sprite(slice(top, bottom), slice(left, right), alpha, colour)
+    return np.s_[top:bottom, left:right], alpha, colour
 
 
 def _coverage(
@@ -101,46 +97,39 @@ def _coverage(
     return np.asarray(patch.reduce(SUPERSAMPLE), np.float32) / 255
 
 
-def _lay_on(sprite: Sprite | None, index: int, picture: np.ndarray, ids: np.ndarray) -> None:
-    """Puts an object over picture (H, W, 3) and ids (H, W), in place."""
-    if sprite is None:
-        return
-    under = picture[sprite.rows, sprite.columns]
-    alpha = sprite.alpha[..., None]
-    under[...] = under + alpha * (sprite.colour - under) + 0.5
-    ids[sprite.rows, sprite.columns][sprite.alpha >= 0.5] = index + 1
-
-
 def _texture(background: Background, height: int, width: int) -> np.ndarray:
     """What drifts by: (H, W, 3) uint8, or (2H, 2W, 3) where it repeats and moves."""
-    rng = np.random.default_rng(background.seed)
-    if background.kind == "leaves":
-        leaves = _leaves(rng, height, width)
-        return leaves if background.drift == (0.0, 0.0) else np.tile(leaves, (2, 2, 1))
+    rng, kind = np.random.default_rng(background.seed), background.kind
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     ys, xs = ys / height, xs / width
-    kind = background.kind
-    if kind == "plain":
-        share = np.zeros((height, width), np.float32)
-    elif kind == "gradient":
-        angle = rng.uniform(0, 2 * np.pi)
-        share = (xs - 0.5) * np.cos(angle) + (ys - 0.5) * np.sin(angle)
-        share = share / 1.42 + 0.5
-        return _mixed(share, background)
-    elif kind == "clouds":
-        share = _smooth(rng, 5, height, width)
-    elif kind == "bands":
-        across = rng.integers(2, 7) * xs + rng.integers(-3, 4) * ys
-        share = 0.5 + 0.5 * np.sin(2 * np.pi * across)
-    elif kind == "checks":
-        n = 2 * rng.integers(2, 6)
-        share = ((np.floor(xs * n) + np.floor(ys * n)) % 2).astype(np.float32)
+    if kind == "leaves":
+        texture = _leaves(rng, height, width)
     else:
-        assert kind == "grain", kind
-        share = 0.5 * _smooth(rng, 24, height, width) + 0.5 * _smooth(rng, 7, height, width)
-    if background.drift == (0.0, 0.0):
-        return _mixed(share, background)
-    return np.tile(_mixed(share, background), (2, 2, 1))
+        first, second = np.array(background.colours, np.float32)
+        share = _share(kind, rng, ys, xs)[..., None]
+        texture = (first + share * (second - first) + 0.5).astype(np.uint8)
+    still = kind == "gradient" or background.drift == (0.0, 0.0)
+    return texture if still else np.tile(texture, (2, 2, 1))
+
+
+def _share(kind: str, rng: np.random.Generator, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """(H, W) of the second colour of a background; ys, xs (H, W) from 0 to 1."""
+    height, width = ys.shape
+    if kind == "plain":
+        return np.zeros((height, width), np.float32)
+    if kind == "gradient":
+        angle = rng.uniform(0, 2 * np.pi)
+        return ((xs - 0.5) * np.cos(angle) + (ys - 0.5) * np.sin(angle)) / 1.42 + 0.5
+    if kind == "clouds":
+        return _smooth(rng, 5, height, width)
+    if kind == "bands":
+        across = rng.integers(2, 7) * xs + rng.integers(-3, 4) * ys
+        return 0.5 + 0.5 * np.sin(2 * np.pi * across)
+    if kind == "checks":
+        n = 2 * rng.integers(2, 6)
+        return ((np.floor(xs * n) + np.floor(ys * n)) % 2).astype(np.float32)
+    assert kind == "grain", kind
+    return 0.5 * _smooth(rng, 24, height, width) + 0.5 * _smooth(rng, 7, height, width)
 
 
 def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -182,11 +171,6 @@ def _smooth(rng: np.random.Generator, cells: int, height: int, width: int) -> np
     return np.clip(np.asarray(picture), 0, 1)
 
 
-def _mixed(share: np.ndarray, background: Background) -> np.ndarray:
-    first, second = np.array(background.colours, np.float32)
-    return (first + share[..., None] * (second - first) + 0.5).astype(np.uint8)
-
-
 def _backdrop(
     background: Background, texture: np.ndarray, frame: int, height: int, width: int
 ) -> np.ndarray:
@@ -198,13 +182,6 @@ def _backdrop(
     return texture[dy : dy + height, dx : dx + width]
 
 
-def _grain(scene: Scene, height: int, width: int) -> np.ndarray:
-    """Noise (H + 32, W + 32, 3) int16 of which each frame takes another cut."""
-    rng = np.random.default_rng((scene.background.seed, 1))
-    noise = rng.standard_normal((height + 32, width + 32, 3), dtype=np.float32)
-    return np.rint(noise * scene.nuisance.noise).astype(np.int16)
-
-
 def _camera(scene: Scene, frame: int, picture: np.ndarray, grain: np.ndarray) -> np.ndarray:
     """Blur, brightness and noise on a picture (H, W, 3)."""
     height, width = picture.shape[:2]
@@ -213,6 +190,20 @@ def _camera(scene: Scene, frame: int, picture: np.ndarray, grain: np.ndarray) ->
         picture = np.asarray(Image.fromarray(picture).filter(ImageFilter.BoxBlur(radius)))
     factor = scene.nuisance.brightness[frame]
     table = np.clip(np.rint(np.arange(256) * factor), 0, 255).astype(np.int16)
-    dy, dx = np.random.default_rng((scene.background.seed, 2, frame)).integers(0, 33, 2)
-    noisy = table[picture] + grain[dy : dy + height, dx : dx + width]
+    return grained(table[picture], grain, (scene.background.seed, 2, frame))
+
+
+def grained(picture: np.ndarray, grain: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+    """(H, W, 3) uint8: a picture with a cut of the grain (H + 32, W + 32, 3 or 1), another for each
+    seed."""
+    height, width = picture.shape[:2]
+    dy, dx = np.random.default_rng(seed).integers(0, 33, 2)
+    noisy = picture + grain[dy : dy + height, dx : dx + width]
     return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    """An RGB picture that was compressed."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")

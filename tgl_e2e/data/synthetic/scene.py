@@ -62,13 +62,6 @@ class SceneObject:
             return getattr(self, axis)
         return self.seen_at[:, "xy".index(axis)]
 
-    def motion_at(self, frame: int) -> str:
-        """Name of what it does in a frame."""
-        for segment in self.segments:
-            if segment.start <= frame <= segment.end:
-                return segment.motion
-        return MOTIONS[0]
-
     def motions(self) -> np.ndarray:
         """(T,) int64 index into MOTIONS for every frame."""
         labels = np.zeros(len(self.x), dtype=np.int64)

@@ -11,23 +11,11 @@ from functools import cache
 
 import numpy as np
 
+from tgl_e2e.data.nouns import listed
+
 # The order of these tuples is fixed for ever: trained heads and stored labels refer to the index.
-SHAPES = (
-    "circle",
-    "square",
-    "triangle",
-    "star",
-    "heart",
-    "ring",
-    "cross",
-    "crescent",
-    "diamond",
-    "hexagon",
-    "arrow",
-    "fish",
-    "bird",
-    "car",
-    "tree",
+SHAPES = listed(
+    "circle square triangle star heart ring cross crescent diamond hexagon arrow fish bird car tree"
 )
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
 FILLS = ("plain", "stripes", "dots")

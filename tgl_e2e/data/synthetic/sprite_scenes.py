@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tgl_e2e.data.nouns import SYNONYMS, names_of
+from tgl_e2e.data.nouns import SYNONYMS, listed, names_of, pick
 
 from .cast import Retry, Setting, draw_cast
 from .express import Wish, draw_expression
-from .generate import ATTEMPTS, COMPOUND_FRAMES, DRAWS, FPS, draw_objects
+from .generate import ATTEMPTS, COMPOUND_FRAMES, DRAWS, FPS, crosses, draw_objects
 from .scene import SPLITS, Expression, Scene, SceneObject
 from .sprites import Photograph, Sprite, Sprites
 
@@ -30,20 +30,15 @@ LEVEL = "scenes"
 # Radius in units of the frame's shorter side, as RADIUS of drawn shapes.
 RADIUS = {"small": (0.1, 0.125), "medium": (0.16, 0.195), "big": (0.24, 0.285)}
 COLOURS = ("red", "orange", "yellow", "green", "blue", "pink", "black", "white")
-SHARES = {
-    "attribute": 0.4,
-    "motion": 0.1,
-    "several": 0.15,
-    "compound": 0.12,
-    "appearance": 0.13,
-    "no_target": 0.1,
-}
+SHARES = dict(
+    attribute=0.4, motion=0.1, several=0.15, compound=0.12, appearance=0.13, no_target=0.1
+)
 EASY = 0.3  # share of scenes in which things move in four directions only
 DECIDED = 0.35  # how often a cast needs no look-alike of the target
 ALIKE = 2  # expressions of one scene that may mean the same
 SAME_SPRITE = 0.5  # how often objects that look the same are the same sprite
 # What may roll, where there is a choice.
-ROUND = (
+ROUND = listed(
     "ball basketball volleyball orange apple donut pizza clock wheel onion pear peach lemon "
     "mango tomato potato pomegranate button cake apricot globe coin plate bowl"
 )
@@ -149,7 +144,7 @@ def _cast(
     nouns = tuple(noun for noun in sprites.by_noun if not background.shows(noun))
     cast = _choose(sprites, nouns, roles, rng)
     views = _views(roles, rng)
-    called = {noun: _called(noun, rng) for noun in {sprite.noun for sprite in cast}}
+    called = {noun: _called(noun, rng) for noun in dict.fromkeys(sprite.noun for sprite in cast)}
     objects = tuple(
         replace(
             role,
@@ -164,21 +159,11 @@ def _cast(
     told = _expressions(setting, nouns, objects, expressions, rng)
     if not told:
         raise Retry
-    return SpriteScene(
-        seed,
-        LEVEL,
-        split,
-        length,
-        FPS,
-        objects,
-        told,
-        background,
-        _filming(views, rng),
-        cast,
-        tuple(bool(flip) for flip in rng.random(len(cast)) < 0.5),
-        tuple(float(shade) for shade in rng.uniform(0.85, 1.15, len(cast))),
-        float(rng.uniform(0, 0.5)),
-    )
+    film = _filming(views, rng)
+    flipped = tuple((rng.random(len(cast)) < 0.5).tolist())
+    shades, blend = tuple(rng.uniform(0.85, 1.15, len(cast)).tolist()), float(rng.uniform(0, 0.5))
+    told_by = (seed, LEVEL, split, length, FPS, objects, told)
+    return SpriteScene(*told_by, background, film, cast, flipped, shades, blend)
 
 
 def _choose(
@@ -193,31 +178,28 @@ def _choose(
     cast = []
     for role in roles:
         if role.shape not in by_shape:
-            likely = weights.copy()
+            likely = weights * [noun not in by_shape.values() for noun in nouns]
             alike = [other for other in roles if other.shape == role.shape]
             if any(s.motion == "rolling" for other in alike for s in other.segments):
-                likely *= [20.0 if noun.split()[-1] in ROUND.split() else 0.3 for noun in nouns]
-            taken = [noun in by_shape.values() for noun in nouns]
-            likely[np.array(taken)] = 0
+                likely *= [20.0 if noun.split()[-1] in ROUND else 0.3 for noun in nouns]
             if not likely.sum():
                 raise Retry
             by_shape[role.shape] = nouns[rng.choice(len(nouns), p=likely / likely.sum())]
         look = role.shape, role.colour
-        if look not in by_look or rng.random() >= SAME_SPRITE:
+        sprite = by_look.get(look)
+        if sprite is None or rng.random() >= SAME_SPRITE:
             sprite = sprites.draw(by_shape[role.shape], rng)
             if sprite is None:
                 raise Retry
             by_look.setdefault(look, sprite)
-            cast.append(sprite)
-        else:
-            cast.append(by_look[look])
+        cast.append(sprite)
     return tuple(cast)
 
 
 def _called(noun: str, rng: np.random.Generator) -> str:
     """What a noun is called in one scene."""
     words = [w for w in SYNONYMS.get(noun, ()) if w in names_of(noun)]
-    return words[rng.integers(len(words))] if words and rng.random() < 0.3 else noun
+    return pick(words, rng) if words and rng.random() < 0.3 else noun
 
 
 def _expressions(
@@ -242,9 +224,8 @@ def _expressions(
         text = re.sub(r"\bshape(s?)\b", r"object\1", drawn.text)
         text = re.sub(r"\b(person|people) which\b", r"\1 who", text)
         alike = sum(one.moments == drawn.moments for one in found.values() if one.objects)
-        if (
-            alike < (1 if kind == "appearance" else ALIKE) and "medium" not in text.split()
-        ):  # which nobody says
+        most = 1 if kind == "appearance" else ALIKE
+        if alike < most and "medium" not in text.split():  # which nobody says
             found.setdefault(text, replace(drawn, text=text))
         if len(found) == wanted:
             break
@@ -257,7 +238,7 @@ def _says_what(
     """Whether an expression about looks names a noun ("the thing" may be in the background), and
     its objects are there from the first frame to the last."""
     meant = [objects[i] for i in expression.objects]
-    if any(s.motion in ("entering", "leaving") for thing in meant for s in thing.segments):
+    if any(map(crosses, meant)):
         return False
     names = {name for thing in meant for name in (thing.shape, *thing.names)} or set(nouns)
     return any(name in expression.text for name in names)
@@ -268,10 +249,10 @@ def _views(objects: Sequence[SceneObject], rng: np.random.Generator) -> np.ndarr
     length = len(objects[0].x)
     u = np.linspace(0, 1, length) if length > 1 else np.zeros(1)
     ease = u * u * (3 - 2 * u) if rng.random() < 0.5 else u
-    crossed = any(s.motion in ("entering", "leaving") for o in objects for s in o.segments)
+    still = any(map(crosses, objects))
     pans, zooms, shakes = rng.random(3) < ((0.5, 0.35, 0.4) if length > 1 else (0, 0, 0))
-    pan = rng.uniform(-0.3, 0.3, 2) * (1, 0.5) * (pans and not crossed)
-    zoom = rng.uniform(-0.35, 0.35) * (zooms and not crossed)
+    pan = rng.uniform(-0.3, 0.3, 2) * (1, 0.5) * (pans and not still)
+    zoom = rng.uniform(-0.35, 0.35) * (zooms and not still)
     steps = rng.normal(0, 1, (length + 8, 2)).cumsum(0)
     drift = steps - np.stack([np.convolve(s, np.ones(9) / 9, "same") for s in steps.T], 1)
     shake = drift[4 : length + 4] * rng.uniform(0.002, 0.006) * shakes

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from tgl_e2e.data.coco import CocoImage, Instance, read_coco
 from tgl_e2e.data.files import read_json
-from tgl_e2e.data.nouns import names_of
+from tgl_e2e.data.nouns import listed, names_of, pick
 from tgl_e2e.data.picture_expressions import colour_of
 from tgl_e2e.errors import InputError
 
@@ -28,7 +28,7 @@ RIM = 12  # pixels beyond the outline that its colours are carried on, for soft 
 COMMON = 8.0  # times as likely as a noun with one sprite that the most common nouns are
 MOVERS = frozenset(("person", "animal", "vehicle"))  # drawn twice as often: who moves in videos
 # What stands in backgrounds too, is no thing of its own, or a name that says nothing.
-UNFIT = (
+UNFIT = listed(
     "tree flower plant oak birch marigold adenium anthurium balsam hibiscus gazania petunia "
     "iris daffodil rose thyme lettuce castle cathedral cemetery farm fishery fort fortress "
     "graveyard house inn jailhouse mine monastery city stable tavern tower hall university "
@@ -37,7 +37,7 @@ UNFIT = (
     "airways beauty obelisk pyramid cherimoya gravestone headstone tombstone marker bow "
     "lionfish tux cep abalone wreath shipwreck table book"
 )
-QUALITIES = (
+QUALITIES = listed(
     "red green blue yellow purple orange black white brown pink silver colorful very small big "
     "huge large little male sitting sleeping singing lit sliced folded stripey old-fashioned "
     "modern poisonous"
@@ -76,6 +76,10 @@ class Photograph:
     shown: frozenset[str] = frozenset()
     weight: float = EMPTY
 
+    def open(self) -> Image.Image:
+        """RGB."""
+        return _opened(self.path, "RGB")
+
     @cached_property
     def names(self) -> frozenset[str]:
         """Everything that a thing in it may be called."""
@@ -90,7 +94,7 @@ class Photograph:
 class Sprites:
     """by_noun: where the sprites of each noun come from; backgrounds."""
 
-    by_noun: dict[str, tuple[Source, ...]]
+    by_noun: dict[str, Sequence[Source]]
     backgrounds: tuple[Photograph, ...]
 
     @cached_property
@@ -109,7 +113,7 @@ class Sprites:
     def draw(self, noun: str, rng: np.random.Generator) -> Sprite | None:
         """One of the noun's; None where a few tries find none that can be cut out."""
         for _ in range(4):
-            sprite = cut(self.by_noun[noun][rng.integers(len(self.by_noun[noun]))])
+            sprite = cut(pick(self.by_noun[noun], rng))
             if sprite is not None:
                 return sprite
         return None
@@ -129,21 +133,20 @@ def read_sprites(roots: Sequence[str | Path], split: str) -> Sprites:
     Raises:
         InputError: a folder is none of these, or nothing is left of it.
     """
-    by_noun: dict[str, list[Source]] = {}
+    sources: list[Source] = []
     backgrounds: list[Photograph] = []
     for root in map(Path, roots):
         if (root / "names.json").is_file():
             names = read_json(root / "names.json", "it holds the names of the cut-outs")
             for file, name in sorted(names.items()):
                 noun = _noun(str(name))
-                if noun is not None and _belongs(file, split):
-                    by_noun.setdefault(noun, []).append(Source(noun, root / file))
+                if noun and _belongs(file, split):
+                    sources.append(Source(noun, root / file))
         elif any(root.glob("instances*.json")):
             for image in _images(root, split):
                 for instance in image.instances:
-                    if _whole(image, instance) and instance.noun.split()[-1] not in UNFIT.split():
-                        source = Source(instance.noun, image, instance)
-                        by_noun.setdefault(instance.noun, []).append(source)
+                    if _whole(image, instance) and instance.noun.split()[-1] not in UNFIT:
+                        sources.append(Source(instance.noun, image, instance))
                 shown = frozenset(instance.noun for instance in image.instances)
                 area = sum(i.area for i in image.instances) / (image.size[0] * image.size[1])
                 backgrounds.append(Photograph(image.path, shown, max(0.1, 1 - area) ** 2))
@@ -154,14 +157,16 @@ def read_sprites(roots: Sequence[str | Path], split: str) -> Sprites:
                     f"{root}: neither instances*.json, names.json nor photographs in it"
                 )
             backgrounds += [Photograph(p) for p in found if _belongs(p.name, split)]
+    by_noun = {noun: [] for noun in sorted({source.noun for source in sources})}
+    for source in sources:
+        by_noun[source.noun].append(source)
     if not by_noun or not backgrounds:
         raise InputError(
             f"{'+'.join(map(str, roots))}: {len(by_noun)} nouns and {len(backgrounds)} backgrounds "
             f"for {split}; give folders in COCO's format, of cut-outs with names.json, of "
             "photographs, or more of them"
         )
-    ordered = {noun: tuple(found) for noun, found in sorted(by_noun.items())}
-    return Sprites(ordered, tuple(backgrounds))
+    return Sprites(by_noun, tuple(backgrounds))
 
 
 def _images(root: Path, split: str) -> list[CocoImage]:
@@ -178,11 +183,11 @@ def _belongs(name: str, split: str) -> bool:
 def _noun(name: str) -> str | None:
     """A cut-out's name without the words that a look at it must decide; None for none."""
     words = name.lower().split()
-    while len(words) > 1 and words[0] in QUALITIES.split():
+    while len(words) > 1 and words[0] in QUALITIES:
         words = words[1:]
     many = words[-1].endswith("s") and not words[-1].endswith("ss")
     odd = {"of", "two", "pair", "couple", "another", "s"} & set(words)
-    return None if many or odd or set(UNFIT.split()) & set(words) else " ".join(words)
+    return None if many or odd or set(UNFIT) & set(words) else " ".join(words)
 
 
 def _whole(image: CocoImage, instance: Instance) -> bool:
@@ -205,23 +210,17 @@ def _whole(image: CocoImage, instance: Instance) -> bool:
 def cut(source: Source) -> Sprite | None:
     """The sprite of a source; None where hardly anything of it is there to be seen."""
     if source.instance is None:
-        try:
-            with Image.open(source.file) as opened:
-                rgba = np.asarray(opened.convert("RGBA"))
-        except OSError as error:
-            raise InputError(f"{source.file}: no readable image ({error}); get it again") from None
-        rows, columns = _extent(rgba[..., 3] >= 128)
-        if rows is None:
-            return None
-        return _sprite(str(source.file.name), source.noun, rgba[rows, columns])
+        rgba = np.asarray(_opened(source.file, "RGBA"))
+        box = _extent(rgba[..., 3] >= 128)
+        return box and _sprite(source.file.name, source.noun, rgba[box])
     image, instance = source.file, source.instance
     number = image.instances.index(instance) + 1
     if number > 254:
         return None
     ids = image.ids()
     mask = ids == number
-    rows, columns = _extent(mask)
-    if rows is None or mask.sum() < 0.85 * instance.area:
+    box = _extent(mask)
+    if box is None or mask.sum() < 0.85 * instance.area:
         return None
     picture = image.open()
     if picture.size != (mask.shape[1], mask.shape[0]):
@@ -229,27 +228,31 @@ def cut(source: Source) -> Sprite | None:
             f"{image.path}: {picture.width} x {picture.height} pixels, annotated as "
             f"{mask.shape[1]} x {mask.shape[0]}; use images and annotations of one release"
         )
-    ids, mask, rgb = (plane[rows, columns] for plane in (ids, mask, np.asarray(picture)))
+    ids, mask, rgb = (plane[box] for plane in (ids, mask, np.asarray(picture)))
     grown = np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(5))) > 0
     if (ids[grown & ~mask] > 0).mean() > TOUCHING:
         return None
     # Outlines by hand run a little outside of the object.
     alpha = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MinFilter(3))
     alpha = alpha.filter(ImageFilter.GaussianBlur(0.8))
-    return _sprite(
-        f"{image.path.name}:{instance.key}", instance.noun, np.dstack([rgb, np.asarray(alpha)])
-    )
+    rgba = np.dstack([rgb, np.asarray(alpha)])
+    return _sprite(f"{image.path.name}:{instance.key}", instance.noun, rgba)
 
 
-def _extent(mask: np.ndarray) -> tuple[slice, slice] | tuple[None, None]:
-    """Rows and columns of a mask with a little margin."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return None, None
-    return (
-        slice(max(0, rows[0] - 2), rows[-1] + 3),
-        slice(max(0, columns[0] - 2), columns[-1] + 3),
-    )
+def _opened(path: Path, mode: str) -> Image.Image:
+    try:
+        with Image.open(path) as opened:
+            return opened.convert(mode)
+    except OSError as error:
+        raise InputError(f"{path}: no readable image ({error}); get it again") from None
+
+
+def _extent(mask: np.ndarray) -> tuple[slice, slice] | None:
+    """Rows and columns of a mask with a little margin; None of an empty one."""
+    lines = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    if not lines[0].size:
+        return None
+    return tuple(slice(max(0, line[0] - 2), line[-1] + 3) for line in lines)
 
 
 def _sprite(key: str, noun: str, rgba: np.ndarray) -> Sprite | None:

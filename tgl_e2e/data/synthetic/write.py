@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from tgl_e2e.data.split_writer import PHOTO_QUALITY, QUALITY, SplitWriter, Told, new_split
 from tgl_e2e.errors import InputError
+from tgl_e2e.video.writer import VideoWriter
 
 from .cast import step_held_out
 from .generate import make_scene
 from .record import AS_DRAWN, Recording, record
-from .scene import KINDS, Scene
+from .scene import KINDS, Expression, Scene
 from .sprite_scenes import SpriteScene, make_sprite_scene
 from .sprites import Sprites
 
@@ -26,54 +27,39 @@ SEEDS_APART = 100_000  # scene seeds of one data set: seed * SEEDS_APART + numbe
 
 @dataclass
 class Report:
-    """What was written, for the eye."""
+    """What was written, for the eye. seen: the expressions; shares: of relevant frames, of those
+    with a target; unseen_pairs: videos whose first expression has a pair that train never shows."""
 
     videos: int = 0
     frames: int = 0
     seconds: float = 0.0
-    kinds: Counter = field(default_factory=Counter)
-    by_appearance: int = 0
-    unseen_pairs: int = 0
+    seen: list[Expression] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
+    unseen_pairs: int = 0
 
     def count(self, scene: Scene, frames: int) -> None:
         """Adds one scene, of which so many frames were written."""
         self.videos += 1
         self.frames += frames
-        for expression in scene.expressions:
-            self.kinds[expression.kind] += 1
-            self.by_appearance += expression.appearance_decides
-            if expression.objects:
-                self.shares.append(float(scene.relevant(expression).mean()))
-
-    def count_pairs(self, scene: Scene) -> None:
-        """Whether a scene's first expression is about a pair that train never shows."""
-        if isinstance(scene, SpriteScene):
-            return
-        meant = [scene.objects[i] for i in scene.expressions[0].objects]
-        self.unseen_pairs += any(step_held_out(s, thing) for thing in meant for s in thing.segments)
+        self.seen += scene.expressions
+        self.shares += [float(scene.relevant(e).mean()) for e in scene.expressions if e.objects]
 
     def text(self) -> str:
         """Several lines for a person."""
-        total = sum(self.kinds.values())
-        kinds = ", ".join(
-            f"{kind} {self.kinds[kind]} ({self.kinds[kind] / total:.0%})"
-            for kind in KINDS
-            if self.kinds[kind]
-        )
+        total, kinds = len(self.seen), Counter(expression.kind for expression in self.seen)
+        told = ", ".join(f"{k} {kinds[k]} ({kinds[k] / total:.0%})" for k in KINDS if kinds[k])
+        decided = sum(expression.appearance_decides for expression in self.seen) / total
         relevant = "no expression with a target"
         if self.shares:
             low, high, mean = min(self.shares), max(self.shares), np.mean(self.shares)
             relevant = f"mean {mean:.1%}, from {low:.1%} to {high:.1%} (where there is a target)"
-        return "\n".join(
-            (
-                f"videos {self.videos}, frames {self.frames}, expressions {total}",
-                f"kinds: {kinds}",
-                f"decided by appearance alone: {self.by_appearance / total:.1%} of the expressions",
-                f"relevant frames: {relevant}",
-                f"first expression about a pair that train never shows: {self.unseen_pairs} videos",
-                f"{self.frames / self.seconds:.0f} frames/s, drawing and writing",
-            )
+        return (
+            f"videos {self.videos}, frames {self.frames}, expressions {total}\n"
+            f"kinds: {told}\n"
+            f"decided by appearance alone: {decided:.1%} of the expressions\n"
+            f"relevant frames: {relevant}\n"
+            f"first expression about a pair that train never shows: {self.unseen_pairs} videos\n"
+            f"{self.frames / self.seconds:.0f} frames/s, drawing and writing"
         )
 
 
@@ -99,6 +85,21 @@ def write_split(
         return _write(writer, _scenes(progress, level, split, recording, sprites), recording)
 
 
+def write_sample(path: Path, split: str, seed: int, level: str, recording: Recording) -> str:
+    """Writes the drawn scene of a seed as a video file; returns what can be said about it, with the
+    moments, in lines for a person. Raises InputError as :func:`write_split` does."""
+    (scene,) = _scenes([seed], level, split, recording, None)
+    frames = record(scene, recording).rgb
+    with VideoWriter(path, scene.fps / recording.every, frames.shape[1:3]) as writer:
+        for frame in frames:
+            writer.write(frame)
+    lines = [f"{path}: {len(frames)} frames"]
+    for expression in scene.expressions:
+        spans = {span for m in expression.moments.values() for span in recording.spans(m)}
+        lines.append(f'  "{expression.text}"  {sorted(spans)}')
+    return "\n".join(lines)
+
+
 def _scenes(
     seeds: Iterable[int], level: str, split: str, recording: Recording, sprites: Sprites | None
 ) -> Iterator[Scene]:
@@ -115,21 +116,17 @@ def _scenes(
 def _write(writer: SplitWriter, scenes: Iterable[Scene], recording: Recording) -> Report:
     report, start = Report(), time.monotonic()
     for scene in scenes:
-        report.count_pairs(scene)
+        if not isinstance(scene, SpriteScene):
+            meant = [scene.objects[i] for i in scene.expressions[0].objects]
+            report.unseen_pairs += any(step_held_out(s, o) for o in meant for s in o.segments)
         seen = [e for e in scene.expressions if all(map(recording.spans, e.moments.values()))]
         if not seen:
             continue
         scene = replace(scene, expressions=tuple(seen))  # without moments that are never seen
         drawn = record(scene, recording)
         told = [Told(e.text, {i: recording.spans(e.moments[i]) for i in e.objects}) for e in seen]
-        writer.add(
-            f"{scene.seed:08d}",
-            drawn.rgb,
-            drawn.ids,
-            len(scene.objects),
-            told,
-            _description(scene, recording),
-        )
+        facts = _description(scene, recording)
+        writer.add(f"{scene.seed:08d}", drawn.rgb, drawn.ids, len(scene.objects), told, facts)
         report.count(scene, len(drawn.rgb))
     if not report.videos:
         raise InputError("every moment falls between the frames that are kept: lower --every")
@@ -142,10 +139,8 @@ def _description(scene: Scene, recording: Recording) -> dict:
     their segments in the scene's own numbers."""
     real = {}
     if isinstance(scene, SpriteScene):
-        real = {
-            "background": scene.background.path.name,
-            "sprites": [sprite.key for sprite in scene.cast],
-        }
+        keys = [sprite.key for sprite in scene.cast]
+        real = {"background": scene.background.path.name, "sprites": keys}
     return {
         "seed": scene.seed,
         "level": scene.level,
@@ -154,13 +149,8 @@ def _description(scene: Scene, recording: Recording) -> dict:
         "every": recording.every,
         **real,
         "objects": [
-            {
-                "shape": thing.shape,
-                "colour": thing.colour,
-                "fill": thing.fill,
-                "size": thing.size,
-                "segments": [vars(segment) for segment in thing.segments],
-            }
+            {name: getattr(thing, name) for name in ("shape", "colour", "fill", "size")}
+            | {"segments": [vars(segment) for segment in thing.segments]}
             for thing in scene.objects
         ],
         "expressions": {

@@ -16,102 +16,76 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from tgl_e2e import cli
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import replacing
+
+FIGURES = {
+    "moments": "the paper's Figure 6: true moments against predicted relevance",
+    "features": "the paper's Figure 7: F_SAM and F_Adp by their principal components",
+    "compare": "the paper's Figure 8: several evaluations side by side",
+    "sheet": "the worst and the best samples of an evaluation",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     args = parse_arguments(arguments)
-    try:
-        check_output(args.output)
-        args.action(args)
-    except InputError as error:
-        print(f"figures: error: {error}", file=sys.stderr)
-        return 2
-    print(args.output)
-    return 0
+    return cli.run("figures", lambda: draw(args))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(prog="figures", description=__doc__)
-    actions = parser.add_subparsers(required=True, metavar="{moments,features,compare,sheet}")
-    for action, text in (
-        (moments, "the paper's Figure 6: true moments against predicted relevance"),
-        (features, "the paper's Figure 7: F_SAM and F_Adp by their principal components"),
-        (compare, "the paper's Figure 8: several evaluations side by side"),
-        (sheet, "the worst and the best samples of an evaluation"),
-    ):
-        one = actions.add_parser(action.__name__, help=text)
-        one.set_defaults(action=action)
-        several = action in (moments, compare)
-        one.add_argument(
-            "evaluations",
-            nargs="+" if several else 1,
-            type=Path,
-            metavar="DIR",
-            help="output folder of tgl_e2e.evaluate",
-        )
-        one.add_argument("--labels", nargs="+", metavar="TEXT", help="what to call them")
-        one.add_argument("--output", required=True, type=Path, metavar="FILE")
-        if action is sheet:
-            one.add_argument("--worst", type=int, default=6, metavar="N")
-            one.add_argument("--best", type=int, default=6, metavar="N")
+    figures = parser.add_subparsers(required=True, dest="figure")
+    for name, text in FIGURES.items():
+        add = figures.add_parser(name, help=text).add_argument
+        several = "+" if name in ("moments", "compare") else 1
+        text = "output folder of tgl_e2e.evaluate"
+        add("evaluations", nargs=several, type=Path, metavar="DIR", help=text)
+        add("--labels", nargs="+", metavar="TEXT", help="what to call them")
+        add("--output", required=True, type=Path, metavar="FILE")
+        if name == "sheet":
+            add("--worst", type=int, default=6, metavar="N")
+            add("--best", type=int, default=6, metavar="N")
         else:
-            one.add_argument(
-                "--sample",
-                required=True,
-                nargs="+" if action is moments else 1,
-                metavar="VIDEO/EXP",
-                help="as in per_expression.csv",
-            )
-        if action is features:
-            one.add_argument("--device", default="cpu")
+            several, text = "+" if name == "moments" else 1, "as in per_expression.csv"
+            add("--sample", required=True, nargs=several, metavar="VIDEO/EXP", help=text)
+        if name == "features":
+            add("--device", default="cpu")
     return parser.parse_args(arguments)
 
 
-def moments(args: argparse.Namespace) -> None:
-    from tgl_e2e.evaluation.figures.moments import draw_moments
+def draw(args: argparse.Namespace) -> None:
+    """Writes the figure.
 
-    draw_moments(_opened(args), args.sample, args.output)
-
-
-def features(args: argparse.Namespace) -> None:
+    Raises:
+        InputError: an evaluation or a sample is not there; the file cannot be written.
+    """
     from tgl_e2e import TGL
-    from tgl_e2e.evaluation.figures.sheets import draw_features
-
-    (evaluation,) = _opened(args)
-    model = TGL.from_pretrained(evaluation.arguments["checkpoint"], device=args.device)
-    write(args.output, draw_features(model, evaluation, args.sample[0]))
-
-
-def compare(args: argparse.Namespace) -> None:
-    from tgl_e2e.evaluation.figures.sheets import draw_comparison
-
-    write(args.output, draw_comparison(_opened(args), args.sample[0]))
-
-
-def sheet(args: argparse.Namespace) -> None:
-    from tgl_e2e.evaluation.figures.sheets import draw_sheet
-
-    (evaluation,) = _opened(args)
-    if min(args.worst, args.best) < 0 or args.worst + args.best == 0:
-        raise InputError("--worst and --best: give how many samples, one or more in all")
-    if not evaluation.ranked():
-        raise InputError(f"{evaluation.folder}: no sample has a score, the split has no masks")
-    write(args.output, draw_sheet(evaluation, args.worst, args.best))
-
-
-def _opened(args: argparse.Namespace):
+    from tgl_e2e.evaluation.figures.moments import draw_moments
     from tgl_e2e.evaluation.figures.samples import EvaluationFolder
+    from tgl_e2e.evaluation.figures.sheets import draw_comparison, draw_features, draw_sheet
 
+    check_output(args.output)
     labels = args.labels or [None] * len(args.evaluations)
     if len(labels) != len(args.evaluations):
         raise InputError(f"--labels: {len(labels)} for {len(args.evaluations)} evaluations")
-    return [EvaluationFolder(f, x) for f, x in zip(args.evaluations, labels, strict=True)]
+    found = [EvaluationFolder(f, x) for f, x in zip(args.evaluations, labels, strict=True)]
+    with replacing(args.output) as partial:
+        if args.figure == "moments":
+            draw_moments(found, args.sample, partial)
+        else:
+            if args.figure == "features":
+                model = TGL.from_pretrained(found[0].arguments["checkpoint"], device=args.device)
+                picture = draw_features(model, found[0], args.sample[0])
+            elif args.figure == "compare":
+                picture = draw_comparison(found, args.sample[0])
+            else:
+                picture = draw_sheet(found[0], args.worst, args.best)
+            Image.fromarray(picture).save(partial, format="png", optimize=True)
+    print(args.output)
 
 
 def check_output(path: Path) -> None:
@@ -120,11 +94,6 @@ def check_output(path: Path) -> None:
         raise InputError(f"--output {path}: give a name that ends in .png")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"--output {path}: {path.parent} is no folder that can be written to")
-
-
-def write(path: Path, picture: np.ndarray) -> None:
-    """A PNG."""
-    Image.fromarray(picture).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -48,15 +48,11 @@ def panel(
         out[mask & ~shrunk(mask, 2)] = PREDICTED
     if truth is not None:
         mask = _resized(truth, size)
-        out[_grown(mask, 3) & ~mask] = (0, 0, 0)
-        out[_grown(mask, 2) & ~mask] = (255, 255, 255)
+        out[~shrunk(~mask, 3) & ~mask] = (0, 0, 0)
+        out[~shrunk(~mask, 2) & ~mask] = (255, 255, 255)
     if lit:
         out[-max(4, round(out.shape[0] / 32)) :] = LIT
     return out
-
-
-def _grown(mask: np.ndarray, steps: int) -> np.ndarray:
-    return ~shrunk(~mask, steps)
 
 
 def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -76,25 +72,22 @@ def compose(
     caption_width = 250 if any(any(row.caption) for row in rows) else 0
     cell_height, cell_width = rows[0].pictures[0].shape[:2]
     columns = max(len(row.pictures) for row in rows)
-    width = 2 * _MARGIN + caption_width + columns * (cell_width + _GAP) - _GAP
-    width = max(width, 420)
-    title_lines, note_lines = _wrapped(title, _TITLE, width), _wrapped(note, _SMALL, width)
+    width = max(420, 2 * _MARGIN + caption_width + columns * (cell_width + _GAP) - _GAP)
+    lines = [(line, _TITLE, _INK, 28) for line in _wrapped(title, _TITLE, width)]
+    lines += [(line, _SMALL, _SOFT, 18) for line in _wrapped(note, _SMALL, width)]
     head_lines = [_wrapped(head, _SMALL, cell_width + 2 * _MARGIN) for head in heads]
-    top = _MARGIN + 28 * len(title_lines) + 18 * len(note_lines) + (8 if title or note else 0)
-    below_heads = top + 18 * max((len(lines) for lines in head_lines), default=0)
+    top = _MARGIN + sum(tall for *_, tall in lines) + (8 if lines else 0)
+    below_heads = top + 18 * max((len(head) for head in head_lines), default=0)
     height = below_heads + len(rows) * (cell_height + _GAP) - _GAP + _MARGIN
     canvas = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(canvas)
     y = _MARGIN - 4
-    for line in title_lines:
-        draw.text((_MARGIN, y), line, font=load_font(_TITLE), fill=_INK)
-        y += 28
-    for line in note_lines:
-        draw.text((_MARGIN, y), line, font=load_font(_SMALL), fill=_SOFT)
-        y += 18
+    for line, size, ink, tall in lines:
+        draw.text((_MARGIN, y), line, font=load_font(size), fill=ink)
+        y += tall
     left = _MARGIN + caption_width
-    for i, lines in enumerate(head_lines):
-        for k, line in enumerate(lines):
+    for i, head in enumerate(head_lines):
+        for k, line in enumerate(head):
             x = left + i * (cell_width + _GAP)
             draw.text((x, top + 18 * k - 2), line, font=load_font(_SMALL), fill=_INK)
     for r, row in enumerate(rows):

@@ -12,6 +12,7 @@ import numpy as np
 
 from tgl_e2e.data.base import ExpressionRecord, VideoDataset, VideoRecord
 from tgl_e2e.data.datasets import read_dataset
+from tgl_e2e.draw.overlay import spread
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.submission import read_mask
 
@@ -97,5 +98,4 @@ def telling_frames(sample: Sample, count: int) -> list[int]:
 
 
 def _spread(positions: Sequence[int], count: int) -> list[int]:
-    count = min(count, len(positions))
-    return [int(positions[int((i + 0.5) * len(positions) / count)]) for i in range(count)]
+    return [int(positions[i]) for i in spread(len(positions), count)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.figures.grid import GridRow, compose, panel
 from tgl_e2e.evaluation.figures.samples import EvaluationFolder, Sample, telling_frames
 
@@ -24,87 +25,47 @@ def draw_comparison(
     """Figure 8: one sample, a row for the truth and one for each evaluation; (H, W, 3) uint8."""
     sample = evaluations[0].sample(name)
     positions = telling_frames(sample, count)
-    truth = _truth(sample, positions)
-    relevant = sample.expression.relevant(sample.video.num_frames)
     rows = []
-    if truth is not None:
-        rows.append(
-            GridRow(
-                ["ground truth"],
-                [
-                    panel(
-                        sample.frame(t), SIDE, None, truth[i], relevant is not None and relevant[t]
-                    )
-                    for i, t in enumerate(positions)
-                ],
-            )
-        )
+    if sample.expression.masks is not None:
+        relevant = sample.expression.relevant(sample.video.num_frames)
+        lit = [relevant is not None and relevant[t] for t in positions]
+        shown = [
+            panel(sample.frame(t), SIDE, None, sample.expression.mask(t), on)
+            for t, on in zip(positions, lit, strict=True)
+        ]
+        rows.append(GridRow(["ground truth"], shown))
     for evaluation in evaluations:
         mine = evaluation.sample(name)
-        rows.append(
-            GridRow(
-                [evaluation.label, *_score_lines(mine)],
-                [
-                    panel(
-                        sample.frame(t),
-                        SIDE,
-                        evaluation.mask(mine, t),
-                        None if truth is None else truth[i],
-                        _inside(mine, t),
-                    )
-                    for i, t in enumerate(positions)
-                ],
-            )
-        )
-    return compose(
-        f"“{sample.expression.text}”", rows, [f"frame {t}" for t in positions], MASKS_NOTE
-    )
+        shown = [_predicted(evaluation, mine, t, SIDE) for t in positions]
+        rows.append(GridRow([evaluation.label, *_score_lines(mine)], shown))
+    heads = [f"frame {t}" for t in positions]
+    return compose(f"“{sample.expression.text}”", rows, heads, MASKS_NOTE)
 
 
 def draw_sheet(evaluation: EvaluationFolder, worst: int, best: int, count: int = 5) -> np.ndarray:
-    """The worst and the best samples of an evaluation, one row each; (H, W, 3) uint8."""
-    ranked = evaluation.ranked()
-    parts = []
-    if worst:
-        parts.append(_sheet(evaluation, ranked[:worst], f"{len(ranked[:worst])} worst", count))
-    if best:
-        chosen = ranked[::-1][:best]
-        parts.append(_sheet(evaluation, chosen, f"{len(chosen)} best", count))
+    """The worst and the best samples of an evaluation, one row each; (H, W, 3) uint8.
+
+    Raises:
+        InputError: no sample is asked for, or none has a score.
+    """
+    ranked, parts = evaluation.ranked(), []
+    if min(worst, best) < 0 or worst + best == 0:
+        raise InputError("--worst and --best: give how many samples, one or more in all")
+    if not ranked:
+        raise InputError(f"{evaluation.folder}: no sample has a score, the split has no masks")
+    for chosen, which in ((ranked[:worst], "worst"), (ranked[::-1][:best], "best")):
+        rows = []
+        for sample in chosen:
+            positions = telling_frames(sample, count)
+            caption = [f"“{sample.expression.text}”", *_score_lines(sample), sample.name]
+            rows.append(GridRow(caption, [_predicted(evaluation, sample, t) for t in positions]))
+        data = f"{evaluation.dataset.kind} {evaluation.dataset.split}, {evaluation.label}"
+        title = f"{len(rows)} {which} of {len(ranked)}: {data}"
+        parts += [compose(title, rows, note=MASKS_NOTE)] if rows else []
     width = max(part.shape[1] for part in parts)
-    parts = [
-        np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255)
-        for part in parts
-    ]
-    return np.concatenate(parts)
-
-
-def _sheet(
-    evaluation: EvaluationFolder, samples: Sequence[Sample], which: str, count: int
-) -> np.ndarray:
-    rows = []
-    for sample in samples:
-        positions = telling_frames(sample, count)
-        rows.append(
-            GridRow(
-                [f"“{sample.expression.text}”", *_score_lines(sample), sample.name],
-                [
-                    panel(
-                        sample.frame(t),
-                        150,
-                        evaluation.mask(sample, t),
-                        sample.expression.mask(t),
-                        _inside(sample, t),
-                    )
-                    for t in positions
-                ],
-            )
-        )
-    data = evaluation.dataset
-    return compose(
-        f"{which} of {len(evaluation.ranked())}: {data.kind} {data.split}, {evaluation.label}",
-        rows,
-        note=MASKS_NOTE,
-    )
+    margins = [((0, 0), (0, width - part.shape[1]), (0, 0)) for part in parts]
+    padded = [np.pad(p, m, constant_values=255) for p, m in zip(parts, margins, strict=True)]
+    return np.concatenate(padded)
 
 
 def draw_features(
@@ -118,26 +79,14 @@ def draw_features(
     sample = evaluation.sample(name)
     positions = telling_frames(sample, count)
     plain, adapted = features_of(model, sample, positions)
+    paths = "not relevant (M-): decoded from F_SAM", "relevant (M+): decoded from F_Adp"
     rows = []
     for i, t in enumerate(positions):
         rgb = sample.frame(t)
-        inside = _inside(sample, t)
-        rows.append(
-            GridRow(
-                [
-                    f"frame {t}",
-                    "relevant (M+): decoded from F_Adp"
-                    if inside
-                    else "not relevant (M-): decoded from F_SAM",
-                ],
-                [
-                    panel(rgb, SIDE),
-                    panel(_enlarged(plain[i], rgb), SIDE),
-                    panel(_enlarged(adapted[i], rgb), SIDE),
-                    panel(rgb, SIDE, evaluation.mask(sample, t), sample.expression.mask(t), inside),
-                ],
-            )
-        )
+        parts = [rgb, _enlarged(plain[i], rgb), _enlarged(adapted[i], rgb)]
+        shown = [panel(part, SIDE) for part in parts]
+        caption = [f"frame {t}", paths[_inside(sample, t)]]
+        rows.append(GridRow(caption, [*shown, _predicted(evaluation, sample, t, SIDE)]))
     return compose(
         f"“{sample.expression.text}”",
         rows,
@@ -152,23 +101,22 @@ def features_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """F_SAM and F_Adp of some frames, seen as one window, as pictures: (T, h, w, 3) uint8 each."""
     import torch
-    import torch.nn.functional as F
 
-    device = next(model.parameters()).device
-    side = model.config.vision.image_size
-    frames = torch.stack(
-        [torch.from_numpy(sample.frame(t).copy()).permute(2, 0, 1).float() for t in positions]
-    )
-    frames = F.interpolate(frames, size=(side, side), mode="bilinear", antialias=True)
+    from tgl_e2e.inference.fit import Fit
+
+    device, fit = next(model.parameters()).device, Fit.of(model)
+    frames = torch.stack([fit.shrink(sample.frame(t)) for t in positions]).to(device)
     first, last = min(positions), max(positions)
     span = max(last - first + 1, model.config.block)
     times = torch.tensor([[(t - first) / span for t in positions]], device=device)
     with torch.no_grad(), model.autocast():
         tokens = model.text.tokenize([sample.expression.text]).to(device)
-        prefix = model.encode_prefix(frames.round().clamp(0, 255).to(torch.uint8).to(device))
+        prefix = model.encode_prefix(frames)
         plain = model.extract_plain(prefix).top
         adapted = model.extract_adapted(prefix, tokens, times, align=False).features.top
-    return principal_colours(plain), principal_colours(adapted)
+    covered = fit.inside(sample.video.size())  # the rest of the square is filled
+    height, width = (-(-x * plain.shape[-1] // fit.side) for x in covered)
+    return tuple(principal_colours(x[..., :height, :width]) for x in (plain, adapted))
 
 
 def principal_colours(features) -> np.ndarray:
@@ -191,10 +139,12 @@ def _enlarged(picture: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
-def _truth(sample: Sample, positions: Sequence[int]) -> list[np.ndarray] | None:
-    if sample.expression.masks is None:
-        return None
-    return [sample.expression.mask(t) for t in positions]
+def _predicted(
+    evaluation: EvaluationFolder, sample: Sample, position: int, side: int = 150
+) -> np.ndarray:
+    """A frame with its predicted and its true mask."""
+    frame, truth = sample.frame(position), sample.expression.mask(position)
+    return panel(frame, side, evaluation.mask(sample, position), truth, _inside(sample, position))
 
 
 def _inside(sample: Sample, position: int) -> bool:

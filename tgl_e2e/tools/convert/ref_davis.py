@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from tgl_e2e.data.files import check_name
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import replacing
+from tgl_e2e.files import replacing, write_text
 
 # In the order of an object's four expressions: first frame and whole video, of two annotators.
 TEXTS = (
@@ -55,7 +54,7 @@ def read_texts(path: Path) -> dict[str, dict[int, str]]:
 
 def convert_ref_davis(davis: Path, texts: Path, output: Path, link: bool = False) -> dict[str, int]:
     """Writes ``output/{train,valid}`` and ``output/meta_expressions``, see
-    :mod:`tgl_e2e.data.davis`.
+    :mod:`tgl_e2e.data.ytvos`.
 
     Args:
         davis: DAVIS 2017 (480p) with JPEGImages, Annotations and ImageSets.
@@ -79,16 +78,11 @@ def convert_ref_davis(davis: Path, texts: Path, output: Path, link: bool = False
     for split, listed in SPLITS.items():
         names = (davis / "ImageSets" / "2017" / listed).read_text().split()
         output.mkdir(parents=True, exist_ok=True)
-        partial = output / f".{uuid.uuid4().hex[:12]}.partial"
-        try:
-            meta = dict(_videos(names, davis, descriptions, partial, split, link))
-            os.replace(partial, output / split)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with replacing(output / split) as folder:
+            meta = dict(_videos(names, davis, descriptions, folder, split, link))
         target = output / "meta_expressions" / split / "meta_expressions.json"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as waiting:
-            waiting.write_text(json.dumps({"videos": meta}, indent=1))
+        write_text(target, json.dumps({"videos": meta}, indent=1))
         counts[split] = sum(len(video["expressions"]) for video in meta.values())
     return counts
 
@@ -96,9 +90,10 @@ def convert_ref_davis(davis: Path, texts: Path, output: Path, link: bool = False
 def _videos(
     names: list[str], davis: Path, descriptions: list, folder: Path, split: str, link: bool
 ) -> Iterator[tuple[str, dict]]:
-    annotations = "Annotations"
-    if (davis / "Annotations_unsupervised").is_dir():  # the release that is commonly converted
-        annotations = "Annotations_unsupervised"
+    commonly = (
+        davis / "Annotations_unsupervised"
+    )  # the release that is converted, where it is there
+    annotations = commonly if commonly.is_dir() else davis / "Annotations"
     for name in tqdm(names, desc=split, unit="video"):
         check_name(name, str(davis))
         said = [texts.get(name, {}) for texts in descriptions]
@@ -109,7 +104,7 @@ def _videos(
                 f"{', '.join(str(sorted(one)) for one in said)}; get them again"
             )
         frames = _pictures(davis / "JPEGImages" / "480p" / name, ".jpg")
-        masks = _pictures(davis / annotations / "480p" / name, ".png")
+        masks = _pictures(annotations / "480p" / name, ".png")
         if [f.stem for f in frames] != [m.stem for m in masks]:
             raise InputError(
                 f"{masks[0].parent}: not one annotation for each frame; get DAVIS again"
@@ -118,10 +113,8 @@ def _videos(
             target = folder / kind / name
             target.mkdir(parents=True)
             for picture in pictures:
-                if link:
-                    os.symlink(picture.resolve(), target / picture.name)
-                else:
-                    shutil.copyfile(picture, target / picture.name)
+                copy = os.symlink if link else shutil.copyfile
+                copy(picture.resolve(), target / picture.name)
         expressions = {
             str(place * len(said) + which): {"exp": texts[obj], "obj_id": str(obj)}
             for place, obj in enumerate(objects)

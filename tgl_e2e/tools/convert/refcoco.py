@@ -14,7 +14,7 @@ from typing import Any
 
 from tgl_e2e.data.files import read_json
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import replacing
+from tgl_e2e.files import write_text
 
 # Which annotators' split is the one that papers report; refcocog's google split has no test.
 SPLITS_BY = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd"}
@@ -83,30 +83,14 @@ def convert_refcoco(source: Path, output: Path, kind: str, by: str | None = None
             image, outline = images[ref["image_id"]], outlines[ref["ann_id"]]
             sentences = [(sentence["sent_id"], sentence["sent"]) for sentence in ref["sentences"]]
             entries, annotations = found[str(ref["split"])]
+            shown = {key: image[key] for key in ("file_name", "height", "width")}
+            shown |= {"original_id": image["id"], "dataset_name": kind}
+            outlined = {key: outline.get(key) for key in ("area", "bbox", "category_id")}
+            outlined |= {"segmentation": outline["segmentation"], "original_id": outline["id"]}
+            outlined["iscrowd"] = outline.get("iscrowd", 0)
             for number, text in sentences:
-                entries.append(
-                    {
-                        "id": number,
-                        "file_name": image["file_name"],
-                        "height": image["height"],
-                        "width": image["width"],
-                        "original_id": image["id"],
-                        "caption": str(text),
-                        "dataset_name": kind,
-                    }
-                )
-                annotations.append(
-                    {
-                        "id": number,
-                        "image_id": number,
-                        "original_id": outline["id"],
-                        "segmentation": outline["segmentation"],
-                        "area": outline.get("area"),
-                        "bbox": outline.get("bbox"),
-                        "iscrowd": outline.get("iscrowd", 0),
-                        "category_id": outline.get("category_id"),
-                    }
-                )
+                entries.append({"id": number, "caption": str(text), **shown})
+                annotations.append({"id": number, "image_id": number, **outlined})
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{path}: reference {place} has no {error}, or instances.json does not; "
@@ -123,8 +107,6 @@ def convert_refcoco(source: Path, output: Path, kind: str, by: str | None = None
     categories = content.get("categories", [])
     for split, target in targets.items():
         entries, annotations = found[split]
-        with replacing(target) as partial, partial.open("w") as file:
-            json.dump(
-                {"images": entries, "annotations": annotations, "categories": categories}, file
-            )
+        kinds = {"images": entries, "annotations": annotations, "categories": categories}
+        write_text(target, json.dumps(kinds))
     return {split: len(found[split][0]) for split in targets}
