@@ -123,8 +123,10 @@ def run(args: argparse.Namespace) -> None:
     source.timed_frames(args.start, args.end, args.stride)  # checks the range, reads nothing yet
     output = Path(args.output) if args.output else Path("outputs") / source.name
     with OutputFolder(output, inputs=[args.video, args.checkpoint]) as folder, _Progress() as show:
-        device, dtype = choose_device(args.device, args.dtype)
         from tgl_e2e import TGL, VideoSegmenter
+        from tgl_e2e.inference.device import choose_device
+
+        device, dtype = choose_device(args.device, args.dtype)
 
         model = TGL.from_pretrained(args.checkpoint, device=device, dtype=dtype)
         if moments is None:
@@ -145,27 +147,6 @@ def run(args: argparse.Namespace) -> None:
             folder, source, segmentations, args.threshold, args.video, args.checkpoint, show
         )
     print(report(segmentations, output))
-
-
-def choose_device(device: str, dtype: str):
-    """(torch.device, torch.dtype) of the arguments; InputError if there is no such device here."""
-    import torch
-
-    from tgl_e2e.errors import InputError
-
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if device == "auto":
-        device = "cuda" if cuda else "mps" if mps else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"--device {device}: give auto, cuda, mps or cpu") from None
-    usable = {"cpu": True, "cuda": cuda, "mps": mps}.get(chosen.type, False)
-    if not usable or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"--device {device}: not usable on this machine, give auto or cpu")
-    if dtype == "auto":
-        dtype = "bfloat16" if chosen.type == "cuda" else "float32"
-    return chosen, getattr(torch, dtype)
 
 
 def report(segmentations: list, output: Path) -> str:

@@ -21,7 +21,7 @@ FLOORS = (
     ("model", "data", "draw"),
     ("inference",),
     ("training", "evaluation"),
-    ("evaluate", "benchmark", "tools", "train", "infer"),
+    ("evaluate", "benchmark", "tools", "app", "train", "infer"),
 )
 FLOOR_OF = {part: height for height, floor in enumerate(FLOORS) for part in floor}
 MIXED = (0, len(FLOORS) - 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tgl_e2e import cli
+from tgl_e2e.data.agreement import compare, read_annotators, report
 from tgl_e2e.data.base import Span, VideoDataset, VideoRecord, VisibleMoments
 from tgl_e2e.data.check import look_at_listing
 from tgl_e2e.data.datasets import DATASETS, VIDEO_SETS, read_dataset
@@ -70,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     text += "for want of moments.json, looked up once instead of in every run"
     add = command("from-masks", text, True)
     add("dataset", choices=VIDEO_SETS, metavar="DATASET", help=", ".join(VIDEO_SETS))
+    text = "temporal IoU of annotators who marked the same, and where they differ most"
+    add = command("agree", text, None, writes=False)
+    text = "annotations.jsonl of tgl_e2e.app, or a moments.json of each annotator"
+    add("files", type=Path, nargs="+", metavar="FILE", help=text)
+    add("--worst", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
     return parser
 
 
@@ -121,6 +127,10 @@ def _from_masks(options: argparse.Namespace) -> int:
     return 0
 
 
+def _agree(options: argparse.Namespace) -> None:
+    print("\n".join(report(compare(read_annotators(options.files)), options.worst)))
+
+
 def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:
     moments = {}
     for expression in video.expressions:
@@ -163,6 +173,7 @@ COMMANDS = {
     "merge": _merge,
     "validate": _validate,
     "from-masks": _from_masks,
+    "agree": _agree,
 }
 
 if __name__ == "__main__":

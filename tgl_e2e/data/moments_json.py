@@ -78,11 +78,12 @@ def read_moments(path: Path, faults: Faults = STRICT) -> Any:
             place = f"video {video}, expression {expression}"
             known[expression] = objects = inner(value, "objects", place)
             for obj, intervals in (objects or {}).items():
-                objects[obj] = _spans(intervals, path, f"{place}, object {obj}", faults)
+                objects[obj] = read_spans(intervals, path, f"{place}, object {obj}", faults)
     return moments
 
 
-def _spans(intervals: Any, path: Path, place: str, faults: Faults) -> list[Span]:
+def read_spans(intervals: Any, path: Path, place: str, faults: Faults) -> list[Span]:
+    """Intervals as a file has them; those at fault are left out where faults are collected."""
     found = []
     if not isinstance(intervals, list):
         faults.error(ENTRY_FORM, path, place, intervals)
@@ -226,7 +227,7 @@ def merge(files: Mapping[str, Moments]) -> tuple[Moments, list[str]]:
             old = together.setdefault(obj, new)
             if new != old:
                 conflicts.append(
-                    f"{where}, object {obj}: {_shown(old)} in {first}, {_shown(new)} in {name}"
+                    f"{where}, object {obj}: {shown(old)} in {first}, {shown(new)} in {name}"
                 )
             together[obj] = unite([*old, *new])
         if ANY_OBJECT in together and len(together) > 1:
@@ -237,5 +238,6 @@ def merge(files: Mapping[str, Moments]) -> tuple[Moments, list[str]]:
     return merged, conflicts
 
 
-def _shown(intervals: Sequence[Span]) -> str:
+def shown(intervals: Sequence[Span]) -> str:
+    """For people: "[2, 5], [8, 9]"."""
     return ", ".join(f"[{start}, {end}]" for start, end in intervals) or "nothing"

@@ -113,6 +113,23 @@ class VideoSegmenter:
             check_inside(spec, source.num_frames, texts)  # a file's length is known once it is read
         return results
 
+    def relevance(self, video: Any, texts: Sequence[str]) -> np.ndarray:
+        """(N, T) float32: how well each frame shows what each of N sentences says; no masks.
+
+        Raises:
+            InputError: as `segment` does; also for a network without TAM.
+        """
+        source, _, frames = self._open(video, texts, "auto", (0, None, 1))
+        groups = [texts[i : i + self.max_texts] for i in range(0, len(texts), self.max_texts)]
+        return np.concatenate(
+            [
+                np.concatenate(
+                    [block.relevance for block in self._pass(source, group, frames).scores()], 1
+                )
+                for group in groups
+            ]
+        )
+
     def stream(
         self,
         video: Any,
