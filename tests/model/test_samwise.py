@@ -19,7 +19,7 @@ from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluate import main as evaluate
-from tgl_e2e.inference.fit import Fit
+from tgl_e2e.fit import Fit
 from tgl_e2e.model.build import DEFAULT_TOKENIZER
 from tgl_e2e.model.samwise import SamwiseAdapter, SamwisePrompt, time_in_window
 from tgl_e2e.model.text import TextTokens

@@ -18,9 +18,9 @@ from tgl_e2e.benchmark.measure import StageClock, count_flops
 from tgl_e2e.benchmark.official import METHODS, build_predictor, propagate
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.synthetic import make_scene, render
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference import collected
 from tgl_e2e.inference.block_encoder import Chooser
-from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.segmenter import VideoSegmenter
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.moments import MomentsSpec, parse_moments

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference.block_encoder import BlockEncoder, Chooser, Encoded
 from tgl_e2e.inference.block_reader import Block, Progress, read_blocks
-from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.memory_start import Remembered, begin_memory
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.features import ABSENT_LOGIT, FrameFeatures

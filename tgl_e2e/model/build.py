@@ -57,7 +57,9 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
         load_trunk = load_sam_weights if config.vision.trunk is None else load_timm_weights
         load_trunk(sam, config.vision.base)
     memory = config.memory
-    vision = Vision(sam, memory.num_memories, memory.num_pointers, memory.pool)
+    vision = Vision(
+        sam, memory.num_memories, memory.num_pointers, memory.pool, config.vision.fit == "pad"
+    )
     text = build_text(config, pretrained, tokenizer)
     # config.json must fit the weights that are saved beside it
     sizes = encoder_sizes(text.encoder) if pretrained and config.text.base is not None else {}

@@ -31,12 +31,18 @@ from tgl_e2e.training.losses import LossWeights, dense_loss, noun_loss, similari
 HEAD_NAME = "dense.safetensors"  # beside the network: the head that only training needs
 
 
-def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOptions:
-    """The part of a stage's configuration that says which clips are drawn."""
-    shared = {field.name for field in fields(ClipOptions)} - {"block", "size"}
-    return ClipOptions(
-        block=block, size=image_size, **{name: getattr(config, name) for name in shared}
-    )
+def clip_options(
+    config: TrainConfig,
+    image_size: int,
+    block: int,
+    windows: str = "dealt",
+    fill: tuple[int, ...] | None = None,
+) -> ClipOptions:
+    """The part of a stage's configuration that says which clips are drawn, and how the network sees
+    frames."""
+    own = {"size": image_size, "block": block, "windows": windows, "fill": fill}
+    shared = {field.name for field in fields(ClipOptions)} - own.keys()
+    return ClipOptions(**own, **{name: getattr(config, name) for name in shared})
 
 
 def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
