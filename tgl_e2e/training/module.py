@@ -80,7 +80,8 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
     switched = re.compile(r"(adapters|tam|prior)\..*\b(temporal|difference|pool|learned)\.")
     for name in (*missing, *unexpected):
         new_tam = name.startswith("tam.") and model.tam is None
-        if name not in begun and not new_tam and not switched.match(name):
+        new_verbs = name.startswith("prompt.verbs.") and model.config.prompt.kind == "samwise"
+        if not (name in begun or new_tam or new_verbs or switched.match(name)):
             raise _misfit(init, f"tensor {name!r}")
     return fresh
 
