@@ -16,7 +16,7 @@ MAX_TOP_MODULES, MAX_README_WORDS = 11, 1200
 FLOORS = (
     (
         *("__init__", "errors", "files", "cli", "config", "moments"),
-        *("windows", "results", "metrics", "video"),
+        *("windows", "fit", "results", "metrics", "video"),
     ),
     ("model", "data", "draw"),
     ("inference",),

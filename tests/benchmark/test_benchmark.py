@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tgl_e2e.benchmark.__main__ import main, parse_arguments
+from tgl_e2e.benchmark.samwise import Samwise
+from tgl_e2e.fit import Fit
 from tgl_e2e.model.vision import Vision
 
 STAGES = {
@@ -95,6 +98,31 @@ def test_settings_take_effect(tmp_path, capsys, monkeypatch):
     few = sum(remembered)
     run(tmp_path, capsys, "--share", "100")
     assert 0 < few < 0.6 * (sum(remembered) - few)  # 2 frames of 9 against all
+
+
+@pytest.mark.parametrize("rival", ["samwise", "samwise-fast"])
+def test_samwises_procedure_finds_the_same_masks(tmp_path, capsys, monkeypatch, rival):
+    found, to_size = {}, Fit.to_size
+
+    def watched(self, logits, size):
+        masks = to_size(self, logits, size)
+        rows = found.setdefault(side[-1], [])
+        rows += [mask.mean() for mask in masks]
+        return masks
+
+    side = ["ours"]
+    run_rival = Samwise.run
+    monkeypatch.setattr(Fit, "to_size", watched)
+    monkeypatch.setattr(
+        Samwise, "run", lambda *args: (side.append("theirs"), run_rival(*args), side.pop())
+    )
+    report, table = run(tmp_path, capsys, "--against", rival, "--texts", "2", "--rounds", "1")
+    assert report["ratio"]["median"] > 0 and f"against {rival}" in table
+    assert report["stages"]["ours"]["TAM"] == 0 and report["stages"]["official"].keys() <= STAGES
+    # Warm-up (2 frames), the round and the stages' run, all frames of both expressions.
+    assert len(found["theirs"]) == 2 * (2 + 9 + 9)
+    assert np.allclose(found["theirs"][4:22], found["ours"][4:22], atol=1e-3)
+    assert np.std(found["ours"]) > 0
 
 
 def test_defaults_are_those_of_the_comparison():

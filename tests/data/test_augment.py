@@ -23,6 +23,7 @@ from tgl_e2e.data.augment import (
 )
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.synthetic import make_scene, render
+from tgl_e2e.fit import Fit
 
 EVERYTHING = ClipOptions(flip=1.0, photometric=1.0, scale=1.0)
 NOTHING = Augmentation("")
@@ -188,7 +189,7 @@ def test_masks_and_pictures_move_together(clip, flip, seed):
         painted = picture.copy()
         painted[..., 1] = 255 * mask
         frame, found = augment_frame(
-            Image.fromarray(painted), mask, 64, box, Augmentation("", flip)
+            Image.fromarray(painted), mask, Fit(64), box, Augmentation("", flip)
         )
         assert torch.equal(frame[1] >= 128, found)
         # Nothing of the objects was cut off.
@@ -201,17 +202,17 @@ def test_mirroring_twice_is_identity(clip):
     there = Augmentation("", flip=True)
     for picture, mask in zip(rgb, masks, strict=True):
         square, part = picture[:, :HEIGHT], np.ascontiguousarray(mask[:, :HEIGHT])
-        frame, found = augment_frame(Image.fromarray(square), part, HEIGHT, None, there)
+        frame, found = augment_frame(Image.fromarray(square), part, Fit(HEIGHT), None, there)
         assert np.array_equal(frame.permute(1, 2, 0), square[:, ::-1])
         assert np.array_equal(found, part[:, ::-1])
         again = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
-        frame, found = augment_frame(again, found.contiguous().numpy(), HEIGHT, None, there)
+        frame, found = augment_frame(again, found.contiguous().numpy(), Fit(HEIGHT), None, there)
         assert np.array_equal(frame.permute(1, 2, 0), square) and np.array_equal(found, part)
 
 
 def test_the_picture_handed_in_is_left_alone(clip):
     picture = Image.fromarray(clip[0][0])
-    augment_frame(picture, clip[1][0], 32, None, NOTHING)
+    augment_frame(picture, clip[1][0], Fit(32), None, NOTHING)
     assert picture.mode == "RGB" and np.array_equal(np.asarray(picture), clip[0][0])
 
 
@@ -225,11 +226,11 @@ def test_resized_as_in_inference(clip, size):
             mode="bilinear",
             antialias=True,
         )[0]
-        assert (resize(Image.fromarray(picture), size) - exact).abs().max() <= 1.01
+        assert (resize(Image.fromarray(picture), (size, size)) - exact).abs().max() <= 1.01
 
 
 def test_a_pixel_counts_where_most_of_it_is_covered():
     mask = np.zeros((8, 8), dtype=bool)
     mask[:, :5] = True  # cells of 4: the first is covered, the second to a quarter
-    _, found = augment_frame(Image.new("RGB", (8, 8)), mask, 2, None, NOTHING)
+    _, found = augment_frame(Image.new("RGB", (8, 8)), mask, Fit(2), None, NOTHING)
     assert found.tolist() == [[True, False], [True, False]]

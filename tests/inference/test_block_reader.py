@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference.block_reader import read_blocks
-from tgl_e2e.inference.fit import Fit
 from tgl_e2e.video.reader import open_video
 
 

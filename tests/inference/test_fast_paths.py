@@ -10,8 +10,8 @@ from test_segmenter import video as video
 
 from tgl_e2e import VideoSegmenter
 from tgl_e2e.errors import InputError
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference.block_encoder import smoothed
-from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.segmenter import texts_at_once
 from tgl_e2e.model.reference import segment_frame_by_frame
 

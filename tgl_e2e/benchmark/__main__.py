@@ -30,6 +30,13 @@ DTYPES = ("float32", "bfloat16", "float16")
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m tgl_e2e.benchmark", description=__doc__)
     add = parser.add_argument
+    add(
+        "--against",
+        default="official",
+        choices=("official", "samwise", "samwise-fast"),
+        help="SAM2's predictor, or SAMWISE's procedure on its architecture (all frames are M+; try "
+        "--texts 4): as SAM2's own code runs, or with what ours makes faster (default: official)",
+    )
     add("--backbone", default="hiera-t", choices=tuple(BACKBONES), help="default: hiera-t")
     add("--moments", default="auto", choices=("auto", "given"), help="default: auto")
     add("--share", type=int, default=50, metavar="P", help="percent of frames in M+ (default: 50)")
@@ -54,6 +61,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--no-stages", action="store_true", help="leave out the times by stage and the floor")
     add("--output", metavar="FILE", help="everything as JSON")
     args = parser.parse_args(arguments)
+    if args.against != "official":
+        args.moments, args.share, args.tam_stride = "given", 100, 0
     counts = [args.frames, args.rounds, args.texts, args.threads or 1]
     if min(counts + args.lengths + args.numbers_of_texts) < 1:
         parser.error("numbers of frames, rounds, texts and threads are at least 1")
@@ -79,7 +88,9 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
 
     from tgl_e2e.benchmark.contenders import Official, Ours, generated, network_config, save_frames
     from tgl_e2e.benchmark.measure import bandwidth, matrix_rate
+    from tgl_e2e.benchmark.samwise import Samwise
 
+    rival = Official if args.against == "official" else Samwise
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
@@ -102,7 +113,7 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         frames = save_frames(args, Path(folder))
         ours = Ours(args, network_config(args), frames)
-        official = Official(args, ours)
+        official = rival(args, ours)
         report.update(_compare(args, ours, official, device))
         _say_ratio(report)
         if not args.no_stages:
@@ -111,7 +122,7 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
             _say_stages(report)
         for size in args.sizes:
             ours = Ours(args, network_config(args, size), frames)
-            row = _compare(args, ours, Official(args, ours), device)
+            row = _compare(args, ours, rival(args, ours), device)
             report.setdefault("sizes", {})[str(size)] = row
             _say_ratio(row, f"S = {size}: ")
     # Ascending, so that what an allocator keeps of one run cannot hide in the next.
@@ -131,8 +142,8 @@ def _description(args: argparse.Namespace, threads: int) -> str:
     extra += f", TAM at stride {args.tam_stride}" if args.tam_stride > 1 else ""
     return (
         f"{args.backbone}, {args.frames} frames, M+ {args.share} % ({args.moments}), "
-        f"{args.texts} text(s){extra}; {args.dtype} against {args.official_dtype or args.dtype}, "
-        f"{args.device}, {threads} thread(s)"
+        f"{args.texts} text(s){extra}; {args.dtype} against {args.against} in "
+        f"{args.official_dtype or args.dtype}, {args.device}, {threads} thread(s)"
     )
 
 

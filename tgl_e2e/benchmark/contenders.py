@@ -18,9 +18,9 @@ from tgl_e2e.benchmark.measure import StageClock, count_flops
 from tgl_e2e.benchmark.official import METHODS, build_predictor, propagate
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.data.synthetic import make_scene, render
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference import collected
 from tgl_e2e.inference.block_encoder import Chooser
-from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.segmenter import VideoSegmenter
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.moments import MomentsSpec, parse_moments
@@ -34,6 +34,14 @@ CYCLE = 16  # generated frames that differ: longer videos play them forth and ba
 WARM_UP_FRAMES = 2
 STAGES = ("decode", "trunk", "text", "adapters", "TAM", "memory attention", "mask decoder")
 STAGES += ("memory encoder", "write-out", "rest")
+SAMWISE = {  # what its networks have that those of a backbone's preset have not
+    "adapter.kind": "samwise",
+    "prompt.kind": "samwise",
+    "windows": "contiguous",
+    "vision.fit": "pad",
+    "memory.num_pointers": 15,
+    "tam.enabled": False,
+}
 
 
 class _Generated(Sequence):
@@ -71,10 +79,12 @@ def save_frames(args: argparse.Namespace, folder: Path) -> VideoSource:
 def network_config(args: argparse.Namespace, size: int | None = None) -> TGLConfig:
     """The preset of a backbone, with random weights; Hiera-T is Hiera-B+'s with another trunk."""
     preset = args.backbone if args.backbone in ("tiny", "hiera-l") else "hiera-b"
-    config = TGLConfig.from_preset(preset)
+    config, architecture = TGLConfig.from_preset(preset), BACKBONES[args.backbone]
+    if args.against != "official":
+        config, architecture = config.with_values(**SAMWISE), architecture.replace(".1", "")
     return config.with_values(
         **{
-            "vision.architecture": BACKBONES[args.backbone],
+            "vision.architecture": architecture,
             "vision.base": None,
             "text.base": None,
             "vision.image_size": size or args.image_size or config.vision.image_size,
@@ -116,11 +126,14 @@ class Ours:
         self.segmenter.set_to, self.segmenter.count = spans, texts
         found = self.segmenter.segment(
             source,
-            [f"{TEXT} {n}" for n in range(texts)],
+            self.texts(texts),
             parse_moments(spans) if self.args.moments == "given" else "auto",
             end=end,
         )
         return found[0].num_frames
+
+    def texts(self, count: int | None = None) -> list[str]:
+        return [f"{TEXT} {n}" for n in range(count or self.args.texts)]
 
     def _spans(self, count: int) -> list[tuple[int, int]]:
         """M+: the first frames of every PERIOD, and at least one."""
@@ -141,7 +154,7 @@ class Ours:
                 (self.model.text, ("embed", "layers"), "text"),
                 *((adapter, ("forward",), "adapters") for adapter in self.model.adapters),
                 (self.model.prompt, ("forward",), "adapters"),
-                (self.model.tam, ("forward",), "TAM"),
+                *([(self.model.tam, ("forward",), "TAM")] if self.model.tam else []),
                 (vision, ("read_memory",), "memory attention"),
                 (vision, ("decode",), "mask decoder"),
                 (vision, ("write_memory",), "memory encoder"),

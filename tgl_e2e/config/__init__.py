@@ -122,7 +122,8 @@ class PromptConfig:
     """The text prompt (Eq. 2)."""
 
     kind: str = field(
-        default="tgl", metadata={"help": "'tgl' ([CLS] and verbs), or 'samwise' ([CLS] alone)"}
+        default="tgl",
+        metadata={"help": "'tgl' ([CLS] and verbs), 'samwise' ([CLS]), 'samwise-verbs' (both)"},
     )
 
 
@@ -189,6 +190,9 @@ class MemoryConfig:
         default=True,
         metadata={"help": "moment-aware feature extraction: M- frames use F_SAM, not F_Adp"},
     )
+    conditional: bool = field(
+        default=False, metadata={"help": "inference: SAMWISE's conditional memory encoding (CME)"}
+    )
     dual_path: bool = field(
         default=True, metadata={"help": "false: every frame takes the language path (the baseline)"}
     )
@@ -250,7 +254,7 @@ class TGLConfig:
         for where, value, known in (
             ("vision.fit", self.vision.fit, ("stretch", "pad")),
             ("adapter.kind", self.adapter.kind, ("tgl", "samwise")),
-            ("prompt.kind", self.prompt.kind, ("tgl", "samwise")),
+            ("prompt.kind", self.prompt.kind, ("tgl", "samwise", "samwise-verbs")),
             ("windows", self.windows, ("dealt", "contiguous")),
             ("tam.pooling", self.tam.pooling, ("mean", "text")),
             ("memory.bank", self.memory.bank, ("relevant", "all")),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.wording import bears_crop, mirror_text, names_colour
+from tgl_e2e.fit import Fit
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two exclusive
 
@@ -114,17 +115,17 @@ def crop_box(zoom: Zoom, width: int, height: int, keep: Box | None) -> Box:
     return x0, y0, x1, y1
 
 
-def resize(picture: Image.Image, size: int) -> Tensor:
-    """(C, S, S) uint8 of a picture with 3 or 4 bands: bilinear, antialiased, without padding, as
-    in inference; on bytes, which is several times faster than on floats and rounds once more."""
+def resize(picture: Image.Image, size: tuple[int, int]) -> Tensor:
+    """(C, H, W) uint8 of a picture with 3 or 4 bands: bilinear, antialiased, as in inference; on
+    bytes, which is several times faster than on floats and rounds once more."""
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    if pixels.shape[1:] == (size, size):
+    if pixels.shape[1:] == size:
         return pixels
-    return F.interpolate(pixels[None], size=(size, size), mode="bilinear", antialias=True)[0]
+    return F.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
 
 
 def augment_frame(
-    picture: Image.Image, mask: np.ndarray, size: int, box: Box | None, change: Augmentation
+    picture: Image.Image, mask: np.ndarray, fit: Fit, box: Box | None, change: Augmentation
 ) -> tuple[Tensor, Tensor]:
     """A frame and its mask, changed alike.
 
@@ -143,7 +144,7 @@ def augment_frame(
         picture = change_colours(picture, change.colours)
     picture = picture.convert("RGBA")
     picture.putalpha(Image.fromarray(mask.view(np.uint8) * 255))
-    pixels = resize(picture if box is None else picture.crop(box), size)
-    if change.flip:
-        pixels = pixels.flip(-1)
+    picture = picture if box is None else picture.crop(box)
+    pixels = resize(picture, fit.inside((picture.height, picture.width)))
+    pixels = fit.place(pixels.flip(-1) if change.flip else pixels)
     return pixels[:3], pixels[3] >= 128

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from PIL import Image
 
 from tgl_e2e.data.augment import STRENGTH, change_colours, colour_matrix
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.synthetic import Rendered, Scene, render
 from tgl_e2e.data.synthetic.render import through_jpeg
+from tgl_e2e.fit import Fit
 
 WIDEST = 16 / 9
 QUALITY = (15, 60)  # of JPEG; a video at a low bit rate looks like its lower half
@@ -57,7 +59,9 @@ def draw_camera(options: ClipOptions, rng: np.random.Generator) -> Camera:
     )
 
 
-def film(scene: Scene, frames: np.ndarray, size: int, camera: Camera) -> Rendered:
+def film(
+    scene: Scene, frames: np.ndarray, size: int, camera: Camera, fill: tuple[int, ...] | None = None
+) -> Rendered:
     """``render`` through a camera: (T, S, S) frames, whatever the shape of the scene's own."""
     width, height = round(size * max(1.0, camera.aspect)), round(size / min(1.0, camera.aspect))
     if camera.clutter is not None:
@@ -70,22 +74,30 @@ def film(scene: Scene, frames: np.ndarray, size: int, camera: Camera) -> Rendere
         rgb = _each(rgb, lambda picture: through_jpeg(picture, camera.quality))
     if camera.colours is not None:
         rgb = _each(rgb, lambda picture: change_colours(picture, camera.colours))
-    return squeezed(Rendered(rgb, ids), size)
+    return squeezed(Rendered(rgb, ids), Fit(size, fill))
 
 
-def squeezed(rendered: Rendered, size: int) -> Rendered:
+def squeezed(rendered: Rendered, fit: Fit) -> Rendered:
     """Frames of any shape in the network's square: (T, S, S)."""
-    if rendered.ids.shape[1:] == (size, size):
+    if rendered.ids.shape[1:] == (fit.side, fit.side):
         return rendered
-    rgb = _each(rendered.rgb, lambda picture: picture.resize((size, size), Image.BILINEAR))
-    return Rendered(rgb, at_centres(rendered.ids, size))
+    size = fit.inside(rendered.ids.shape[1:])
+    small = _each(rendered.rgb, lambda picture: picture.resize(size[::-1], Image.BILINEAR))
+    rgb = fit.place(torch.from_numpy(small).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    return Rendered(rgb, padded(at_centres(rendered.ids, size), fit.side))
 
 
 def _each(rgb: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     return np.stack([np.asarray(change(Image.fromarray(picture))) for picture in rgb])
 
 
-def at_centres(ids: np.ndarray, size: int) -> np.ndarray:
-    """(..., S, S) what (..., H, W) ids are at the centres of S x S equal parts."""
-    rows, columns = (((np.arange(size) + 0.5) * n / size).astype(int) for n in ids.shape[-2:])
+def at_centres(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(..., h, w) what (..., H, W) ids are at the centres of h x w equal parts."""
+    pairs = zip(ids.shape[-2:], size, strict=True)
+    rows, columns = (((np.arange(parts) + 0.5) * n / parts).astype(int) for n, parts in pairs)
     return ids[..., rows[:, None], columns]
+
+
+def padded(ids: np.ndarray, side: int) -> np.ndarray:
+    """(T, S, S) of (T, h, w) ids, which are nothing's right of and below the frame."""
+    return np.pad(ids, ((0, 0), *((0, side - n) for n in ids.shape[1:])))

@@ -11,16 +11,20 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from tgl_e2e.data.sampling import choose_stretch, sample_evenly, sample_in_stretch
-from tgl_e2e.windows import deal_windows
+from tgl_e2e.fit import Fit
+from tgl_e2e.windows import WINDOWS
 
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """What clips are drawn; the field helps of ``train.py --help`` explain the shares."""
+    """What clips are drawn; the field helps of ``train.py --help`` explain the shares. block,
+    windows: as the network's; size, fill: of :class:`~tgl_e2e.fit.Fit`."""
 
     num_frames: int = 8
     block: int = 32
+    windows: str = "dealt"
     size: int = 128
+    fill: tuple[int, ...] | None = None
     uniform_share: float = 0.0
     moment_sampling: bool = True
     even_spacing: bool = True
@@ -42,6 +46,11 @@ class ClipOptions:
     compress_share: float = 0.0
     clutter_share: float = 0.0
     cues: Mapping[str, float] = field(default_factory=lambda: {"mixed": 1.0})
+
+    @property
+    def fit(self) -> Fit:
+        """How frames come onto the square."""
+        return Fit(self.size, self.fill)
 
 
 @dataclass
@@ -140,8 +149,8 @@ def choose_frames(
     """Start of a stretch and the frames of a clip in it.
 
     In a share of the clips the frames are dealt as in inference, from any stretch, so that the TAM
-    meets windows in which little or nothing is relevant; the rest is half from M+: evenly spaced,
-    or frame by frame.
+    meets windows in which little or nothing is relevant; the rest is half from M+: evenly spaced
+    (neighbours, where the network's windows are contiguous), or frame by frame.
 
     Args:
         relevant: (T_V,) bool, True where the frame belongs to M+.
@@ -151,16 +160,19 @@ def choose_frames(
         ``options.num_frames``.
     """
     count, guided = options.num_frames, options.moment_sampling
+    neighbours = options.windows == "contiguous"
     if rng.random() >= options.uniform_share:
         if options.even_spacing:
-            stretch, frames = sample_evenly(relevant, count, options.block, rng, guided)
+            stretch, frames = sample_evenly(relevant, count, options.block, rng, guided, neighbours)
         else:
             stretch = choose_stretch(relevant, options.block, rng, guided)
             frames = sample_in_stretch(relevant, stretch, count, rng, guided)
         return stretch[0], frames
     start, end = choose_stretch(relevant, options.block, rng, moment_sampling=False)
-    windows = deal_windows(end - start, count)
+    windows = WINDOWS[options.windows](end - start, count)
     window = windows[int(rng.integers(len(windows)))]
+    if neighbours:  # the last one may be short: clips are not
+        window = np.arange(max(0, window[-1] + 1 - count), window[-1] + 1)
     spare = np.setdiff1d(np.arange(end - start), window)
     missing = count - len(window)
     again = len(spare) < missing  # a stretch shorter than a clip has nothing to spare

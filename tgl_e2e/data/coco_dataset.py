@@ -59,7 +59,7 @@ def read_coco_expressions(
 def _expressions(image: CocoImage):
     ids, picture = image.ids(), image.open()
     pixels = np.asarray(picture.resize((SIDE, SIDE)))
-    seen = seen_in(image, at_centres(ids, SIDE), ids, (0, 0, *picture.size), pixels)
+    seen = seen_in(image, at_centres(ids, (SIDE, SIDE)), ids, (0, 0, *picture.size), pixels)
     for one in seen:
         instance = image.instances[one.number - 1]
         if one.area < SMALLEST or one.crowd:

@@ -94,7 +94,7 @@ def draw_clip(
     camera: Camera = EXACT,
 ) -> Clip:
     """Renders frames of a scene and the target of one expression in them."""
-    drawn = film(scene, frames, options.size, camera)
+    drawn = film(scene, frames, options.size, camera, options.fill)
     clip = as_clip(scene, expression, frames, start, options, drawn)
     clip.labels = _labels(scene, drawn.ids, frames)
     return clip

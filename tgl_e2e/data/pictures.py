@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from tgl_e2e.data.augment import STRENGTH, Box, bounds, change_colours, colour_matrix, resize
-from tgl_e2e.data.camera import at_centres
+from tgl_e2e.data.camera import at_centres, padded
 from tgl_e2e.data.clips import Clip, ClipOptions, EndlessClips
 from tgl_e2e.data.coco import CocoImage, CocoSet
 from tgl_e2e.data.nouns import pick
@@ -57,17 +57,20 @@ class PictureClips(EndlessClips):
         options = self.options
         boxes = camera_path(picture.size, options.num_frames, rng)
         flip = rng.random() < options.flip
-        crops = (ids[top:bottom, left:right] for left, top, right, bottom in boxes)
-        labels = np.stack([at_centres(crop, options.size) for crop in crops])
-        labels = labels[..., ::-1] if flip else labels
         middle = len(boxes) // 2
-        pixels = np.asarray(picture.crop(boxes[middle]).resize((options.size,) * 2, Image.BILINEAR))
+        left, top, right, bottom = boxes[middle]
+        size = options.fit.inside((bottom - top, right - left))  # a camera keeps its shape
+        crops = (ids[top:bottom, left:right] for left, top, right, bottom in boxes)
+        labels = np.stack([at_centres(crop, size) for crop in crops])
+        labels = labels[..., ::-1] if flip else labels
+        pixels = np.asarray(picture.crop(boxes[middle]).resize(size[::-1], Image.BILINEAR))
         pixels = pixels[:, ::-1] if flip else pixels
         seen = seen_in(image, labels[middle], ids, boxes[middle], pixels)
         said = draw_expression(seen, absent, options.no_target_share, rng)
         if said is None:
             return None
-        frames = _filmed(map(picture.crop, boxes), flip, options, rng)
+        frames = _filmed(map(picture.crop, boxes), size, flip, options, rng)
+        labels = padded(labels, options.size)
         target = np.isin(labels, said.numbers)
         count = options.num_frames
         step = int(rng.integers(1, max(2, options.block // count + 1)))
@@ -115,12 +118,12 @@ def seen_in(
     """What a crop shows of each instance.
 
     Args:
-        labels: (S, S) numbers of instances in the crop; whole: (H, W) in the image.
-        pixels: (S, S, 3) uint8 of the crop.
+        labels: (h, w) numbers of instances in the crop; whole: (H, W) in the image.
+        pixels: (h, w, 3) uint8 of the crop.
     """
     total = np.bincount(whole.ravel(), minlength=256)
     scale = labels.size / max(1, (box[2] - box[0]) * (box[3] - box[1]))
-    found, side = [], labels.shape[0]
+    found, (height, width) = [], labels.shape
     for number in np.unique(labels[labels > 0]):
         instance = image.instances[number - 1]
         mask = labels == number
@@ -131,9 +134,9 @@ def seen_in(
                 int(number),
                 instance.noun,
                 area=float(mask.mean()),
-                x=(left + right) / 2 / side,
-                y=(top + bottom) / 2 / side,
-                box=(left / side, top / side, right / side, bottom / side),
+                x=(left + right) / 2 / width,
+                y=(top + bottom) / 2 / height,
+                box=(left / width, top / height, right / width, bottom / height),
                 cut=float(cut),
                 crowd=instance.crowd,
                 colour=colour_of(pixels[mask]),
@@ -143,20 +146,24 @@ def seen_in(
 
 
 def _filmed(
-    crops: Iterable[Image.Image], flip: bool, options: ClipOptions, rng: np.random.Generator
+    crops: Iterable[Image.Image],
+    size: tuple[int, int],
+    flip: bool,
+    options: ClipOptions,
+    rng: np.random.Generator,
 ) -> torch.Tensor:
-    """(T, 3, S, S) uint8 of crops, in other light, a little out of focus and through a codec now
-    and then."""
+    """(T, 3, S, S) uint8 of crops, each resized to ``size`` (h, w), in other light, a little out
+    of focus and through a codec now and then."""
     lit, compressed, blurred = rng.random(3) < (options.photometric, options.compress_share, 0.15)
     light = colour_matrix(*rng.uniform(1 - 1.5 * STRENGTH, 1 + 1.5 * STRENGTH, 3), 0.0)
     radius, quality = float(rng.uniform(0.4, 1.2)), int(rng.integers(25, 80))
     filmed = []
     for crop in crops:
-        small = resize(crop, options.size)
+        small = resize(crop, size)
         small = small.flip(-1) if flip else small
         frame = Image.fromarray(small.permute(1, 2, 0).contiguous().numpy())
         frame = change_colours(frame, light) if lit else frame
         frame = frame.filter(ImageFilter.GaussianBlur(radius)) if blurred else frame
         frame = through_jpeg(frame, quality) if compressed else frame
         filmed.append(torch.from_numpy(np.array(frame)).permute(2, 0, 1))
-    return torch.stack(filmed)
+    return options.fit.place(torch.stack(filmed))

@@ -17,6 +17,7 @@ from tgl_e2e.data.clips import Clip, ClipOptions, choose_frames
 from tgl_e2e.data.foreign import ForeignExpressions
 from tgl_e2e.data.sampling import select_objects
 from tgl_e2e.errors import InputError
+from tgl_e2e.fit import Fit
 
 LOGGER = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def draw_clip(
     change = draw_augmentation(expression.text, options, rng)
     # A video shorter than a clip has frames that come twice: they are read once.
     distinct, where = np.unique(frames, return_inverse=True)
-    pictures, target = _read(video, expression, tuple(kept), distinct, change, options.size)
+    pictures, target = _read(video, expression, tuple(kept), distinct, change, options.fit)
     return Clip(
         name=f"{kind}:{video.name}:{expression.id} frames {frames.tolist()}",
         frames=pictures[where],
@@ -180,7 +181,7 @@ def _read(
     kept: Sequence[str],
     frames: np.ndarray,
     change: Augmentation,
-    size: int,
+    fit: Fit,
 ) -> tuple[Tensor, Tensor]:
     """(T, 3, S, S) uint8 frames and (T, S, S) bool union of the kept objects, augmented."""
     pictures = [video.pictures[int(t)] for t in frames]
@@ -198,6 +199,6 @@ def _read(
     if change.zoom is not None:
         box = crop_box(change.zoom, *pictures[0].size, bounds(np.stack(masks)))
     pairs = zip(pictures, masks, strict=True)
-    changed = [augment_frame(picture, mask, size, box, change) for picture, mask in pairs]
+    changed = [augment_frame(picture, mask, fit, box, change) for picture, mask in pairs]
     rgb, target = zip(*changed, strict=True)
     return torch.stack(rgb), torch.stack(target)

@@ -105,6 +105,7 @@ def sample_evenly(
     block: int,
     rng: np.random.Generator,
     moment_sampling: bool = True,
+    neighbours: bool = False,
 ) -> tuple[tuple[int, int], np.ndarray]:
     """Draws a clip of evenly spaced frames, at least half of it in M+ if that can be.
 
@@ -118,6 +119,7 @@ def sample_evenly(
         block: longest stretch that a clip is drawn from, in frames.
         rng: source of randomness.
         moment_sampling: False: any place (ablation).
+        neighbours: no spacing but 1.
 
     Returns:
         (start, end) of the stretch, end exclusive, of min(block, T_V) frames, and (num_frames,)
@@ -140,7 +142,8 @@ def sample_evenly(
     guided = moment_sampling and moment.size > 0
     anchor = int(moment[rng.integers(moment.size)]) if guided else None
     clips = []  # by spacing
-    for spacing in range(1, (length - 1) // (num_frames - 1) + 1):
+    widest = 1 if neighbours else (length - 1) // (num_frames - 1)
+    for spacing in range(1, widest + 1):
         steps = spacing * np.arange(num_frames)
         firsts = np.arange(relevant.size - steps[-1]) if anchor is None else anchor - steps[::-1]
         firsts = firsts[(firsts >= 0) & (firsts + steps[-1] < relevant.size)]

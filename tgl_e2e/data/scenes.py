@@ -33,7 +33,7 @@ class SceneClips(EndlessClips):
         start, frames = choose_frames(scene.relevant(expression), options, rng)
         aspect = WIDEST ** rng.uniform(-0.6, 1) if rng.random() < options.aspect_share else 1.0
         height, width = round(options.size / min(1, aspect)), round(options.size * max(1, aspect))
-        drawn = squeezed(render_sprites(scene, frames, (height, width)), options.size)
+        drawn = squeezed(render_sprites(scene, frames, (height, width)), options.fit)
         clip = as_clip(scene, expression, frames, start, options, drawn)
         clip.name = f"scenes {scene.seed} frames {frames.tolist()}"
         clip.cue = f"scenes/{expression.kind}"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tgl_e2e.inference.fit import Fit
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference.prefetch import ahead
 from tgl_e2e.video.source import VideoSource
 

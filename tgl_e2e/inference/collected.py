@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from tgl_e2e.inference.fit import Fit
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference.video_pass import BlockResult, EarlierResult
 from tgl_e2e.model.features import ABSENT_LOGIT
 from tgl_e2e.moments import spans

@@ -23,13 +23,15 @@ class Remembered:
 
     bank; first_entries: those of the first block with any, which frames before it are carried from;
     begun: relevance of the frame that it begins with; highest: of the M+ frames until now, but for
-    those that might have been anchors and showed nothing.
+    those that might have been anchors and showed nothing; corrected: the last frame in which it
+    took another object than was found with it.
     """
 
     bank: MemoryBank = field(default_factory=MemoryBank)
     first_entries: Memories | None = None
     begun: float = 0.0
     highest: float = 0.0
+    corrected: int = 0
 
     def write(self, entry: Memories, relevance: float) -> None:
         """entry: of a frame of this relevance."""

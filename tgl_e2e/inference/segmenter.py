@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference.block_encoder import Chooser
 from tgl_e2e.inference.block_reader import Block, Progress
 from tgl_e2e.inference.collected import Collected
-from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.prefetch import behind
 from tgl_e2e.inference.video_pass import PassOptions, VideoPass
 from tgl_e2e.model.tgl import TGL

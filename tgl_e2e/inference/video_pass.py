@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tgl_e2e.fit import Fit
 from tgl_e2e.inference.block_encoder import BlockEncoder, Chooser, Encoded
 from tgl_e2e.inference.block_reader import Block, Progress, read_blocks
-from tgl_e2e.inference.fit import Fit
 from tgl_e2e.inference.memory_start import Remembered, begin_memory
 from tgl_e2e.model.cpu import FastProducts
-from tgl_e2e.model.features import ABSENT_LOGIT, FrameFeatures
+from tgl_e2e.model.dual_path import PathStep
+from tgl_e2e.model.features import ABSENT_LOGIT, FrameFeatures, MaskPrediction
 from tgl_e2e.model.memory import Memories, MemoryBank
+from tgl_e2e.model.samwise import may_reconsider
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.video.source import VideoSource
 
@@ -239,7 +241,10 @@ class VideoPass:
         missed = np.zeros_like(written)
         frames = {n: np.flatnonzero(row).tolist() for n, row in enumerate(written)}
         for step in self.path.in_time_order(self.banks, frames, language, take):
-            fresh = self.model.vision.write_memory(step.features, step.prediction, step.numbers)
+            taken = self._reconsidered(encoded, step) if language[step.pairs[0]] else None
+            fresh = self.model.vision.write_memory(
+                step.features, taken or step.prediction, step.numbers
+            )
             gated = step.prediction.gated()
             seen = (step.prediction.presence > 0).tolist() if self.present_only else None
             for row, (n, at) in enumerate(step.pairs):
@@ -250,6 +255,24 @@ class VideoPass:
                 else:
                     missed[n, at] = self.path.two_paths
         return missed
+
+    def _reconsidered(self, encoded: Encoded, step: PathStep) -> MaskPrediction | None:
+        """What memory takes by conditional memory encoding; None: what was found."""
+        due = torch.tensor(
+            [
+                may_reconsider(int(number), self.remembered[n].corrected)
+                for (n, _), number in zip(step.pairs, step.numbers, strict=True)
+            ]
+        )
+        if self.model.conditional is None or not due.any():
+            return None
+        prompts = torch.cat([encoded.prompts[pair] for pair in step.pairs])
+        taken, other = self.model.conditional.reconsider(
+            self.model.vision, step.features, step.prediction, prompts, due.to(self.device)
+        )
+        for row in other.nonzero().flatten().tolist():
+            self.remembered[step.pairs[row][0]].corrected = int(step.numbers[row])
+        return taken
 
     def _propagate(
         self,

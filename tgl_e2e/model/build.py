@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,18 @@ from tgl_e2e.model.adapter import CrossModalAdapter
 from tgl_e2e.model.bases import load_sam_weights, load_timm_weights
 from tgl_e2e.model.prior import SemanticPrior
 from tgl_e2e.model.prompt import TextPrompt
-from tgl_e2e.model.samwise import SamwiseAdapter, SamwisePrompt
+from tgl_e2e.model.samwise import ConditionalMemory, SamwiseAdapter, SamwisePrompt
 from tgl_e2e.model.tam import TemporalAlignmentModule
 from tgl_e2e.model.text import TextEncoder, encoder_sizes, load_encoder, load_tokenizer, new_encoder
 from tgl_e2e.model.trunk import TimmTrunk
 from tgl_e2e.model.vision import Vision
 
 DEFAULT_TOKENIZER = Path(__file__).parent.parent / "presets" / "tokenizer"
-PROMPTS = {"tgl": TextPrompt, "samwise": SamwisePrompt}
+PROMPTS = {
+    "tgl": TextPrompt,
+    "samwise": SamwisePrompt,
+    "samwise-verbs": partial(SamwisePrompt, verbs=True),
+}
 TIMM = "timm/"  # before the name of a trunk
 
 
@@ -40,6 +45,7 @@ class Parts:
     prompt: TextPrompt | SamwisePrompt
     tam: TemporalAlignmentModule | None
     prior: SemanticPrior | None
+    conditional: ConditionalMemory | None
 
 
 def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | None) -> Parts:
@@ -57,7 +63,9 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
         load_trunk = load_sam_weights if config.vision.trunk is None else load_timm_weights
         load_trunk(sam, config.vision.base)
     memory = config.memory
-    vision = Vision(sam, memory.num_memories, memory.num_pointers, memory.pool)
+    vision = Vision(
+        sam, memory.num_memories, memory.num_pointers, memory.pool, config.vision.fit == "pad"
+    )
     text = build_text(config, pretrained, tokenizer)
     # config.json must fit the weights that are saved beside it
     sizes = encoder_sizes(text.encoder) if pretrained and config.text.base is not None else {}
@@ -83,6 +91,7 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
         prompt=PROMPTS[config.prompt.kind](text.dim, vision.dim),
         tam=build_tam(config, vision, text.dim) if config.tam.enabled else None,
         prior=prior,
+        conditional=ConditionalMemory(vision.dim) if memory.conditional else None,
     )
 
 

@@ -27,7 +27,11 @@ class TextPrompt(nn.Module):
         Returns:
             (B, 1, C) one sparse prompt token per clip.
         """
-        weight = verb_mask.to(text.dtype).unsqueeze(-1)  # (B, L, 1)
-        motion = (text * weight).sum(dim=1) / weight.sum(dim=1)  # (B, D)
-        token = self.mlp(torch.cat([text[:, 0], motion], dim=-1))
+        token = self.mlp(torch.cat([text[:, 0], verbs_of(text, verb_mask)], dim=-1))
         return self.norm(token).unsqueeze(1)
+
+
+def verbs_of(text: Tensor, verb_mask: Tensor) -> Tensor:
+    """E_M, the mean over verb-related tokens: (B, L, D) and (B, L) bool -> (B, D)"""
+    weight = verb_mask.to(text.dtype).unsqueeze(-1)  # (B, L, 1)
+    return (text * weight).sum(dim=1) / weight.sum(dim=1)

@@ -1,4 +1,5 @@
-"""Adapter and prompt as SAMWISE has them (Cuttano et al., CVPR 2025), so that its weights fit.
+"""Adapter, prompt and conditional memory encoding as SAMWISE has them (Cuttano et al., CVPR 2025),
+so that its weights fit.
 
 What is different from :mod:`tgl_e2e.model.adapter`: attention multiplies instead of adding, without
 norms and MLP; BatchNorm and ReLU around the projections, so that F_Adp is never less than F_SAM;
@@ -9,13 +10,48 @@ statistics that it was trained with: windows of a few frames have none worth the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from tgl_e2e.model import cpu
+from tgl_e2e.model.features import FrameFeatures, MaskPrediction
+from tgl_e2e.model.prompt import verbs_of
+from tgl_e2e.model.vision import Vision
+
 TEMPERATURE = 1e4  # of the sine embedding of time
+DECISION_WINDOW = 4  # frames, of conditional memory encoding
+DECISION_WEIGHT = 10.0  # of the mask that memory takes instead
+
+
+class Heads(nn.MultiheadAttention):
+    """Its parameters, and a forward without its large table of weights."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(dim, num_heads, dropout, batch_first=True)
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(N, Lq, D) and (N, Lk, D) -> (N, Lq, D); mask: (N, Lk) bool, False at padding."""
+        sizes = (self.embed_dim, 2 * self.embed_dim)
+        weights, biases = self.in_proj_weight.split(sizes), self.in_proj_bias.split(sizes)
+        query = rearrange(
+            F.linear(x, weights[0], biases[0]), "n l (h d) -> n h l d", h=self.num_heads
+        )
+        key, value = rearrange(
+            F.linear(context, weights[1], biases[1]),
+            "n l (two h d) -> two n h l d",
+            two=2,
+            h=self.num_heads,
+        )
+        named = {} if mask is None else {"attn_mask": mask[:, None, None, :]}
+        if self.training and self.dropout:
+            named["dropout_p"] = self.dropout
+        attended = F.scaled_dot_product_attention(query, key, value, **named)
+        return self.out_proj(rearrange(attended, "n h l d -> n l (h d)"))
 
 
 class Gate(nn.Module):
@@ -23,15 +59,11 @@ class Gate(nn.Module):
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.attention = Heads(dim, num_heads)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """mask: (N, Lk) bool, False at padding."""
-        padding = None if mask is None else ~mask
-        attended, _ = self.attention(
-            x, context, context, key_padding_mask=padding, need_weights=False
-        )
-        return x * attended
+        return x * self.attention(x, context, mask)
 
 
 class HierarchicalSelectiveAttention(nn.Module):
@@ -43,7 +75,7 @@ class HierarchicalSelectiveAttention(nn.Module):
         self.position = nn.Parameter(torch.zeros(patch_size**2, dim))
         nn.init.trunc_normal_(self.position, std=0.02)
         self.norm = nn.LayerNorm(dim)
-        self.attention = nn.MultiheadAttention(dim, num_heads, dropout=0.1, batch_first=True)
+        self.attention = Heads(dim, num_heads, dropout=0.1)
         self.linear = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,9 +85,8 @@ class HierarchicalSelectiveAttention(nn.Module):
         tokens = rearrange(x, "b t (h p) (w q) d -> b h w t (p q) d", p=patch, q=patch)
         tokens = tokens + self.position + time_in_window(count, dim).to(x)[:, None]
         tokens = self.norm(rearrange(tokens, "b h w t s d -> (b h w) (t s) d"))
-        attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
         return rearrange(
-            self.linear(attended),
+            self.linear(self.attention(tokens, tokens)),
             "(b h w) (t p q) d -> b t (h p) (w q) d",
             b=batch,
             h=height // patch,
@@ -100,43 +131,132 @@ class SamwiseAdapter(nn.Module):
         if patch_size is not None:
             self.temporal = HierarchicalSelectiveAttention(dim, num_heads, patch_size)
 
-    def train(self, mode: bool = True) -> SamwiseAdapter:
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.training = False
-        return self
-
     def forward(
         self, visual: Tensor, text: Tensor, text_mask: Tensor, times: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Shapes as in :meth:`CrossModalAdapter.forward`; ``times`` are not looked at: a frame's
         place in its window is."""
-        batch, count, height, _, _ = visual.shape
-        x = self.visual_down(rearrange(visual, "b t h w c -> (b t) c h w"))
-        x = rearrange(x, "(b t) d h w -> b t h w d", b=batch)
         words = self.text_down(text)  # (B, L, dim)
-        mean = rearrange(x.mean(dim=1), "b h w d -> b (h w) d")
+        x = self._by_rows(lambda visual: _projected(self.visual_down, visual), visual)
+        mean = rearrange(x.mean(dim=1), "b h w d -> b (h w) d")  # before temporal attention
+        fused = self._by_rows(lambda visual, x: visual + self._up(x, words, text_mask), visual, x)
+        return fused, text + self.text_up(self.text_attends_visual(words, mean))
+
+    def _up(self, x: Tensor, words: Tensor, text_mask: Tensor) -> Tensor:
+        """What time and sentence add: (B, T, H, W, dim) -> (B, T, H, W, C)"""
         if self.temporal is not None:
             x = x + self.temporal(x)
         tokens = rearrange(x, "b t h w d -> b (t h w) d")
         tokens = self.visual_attends_text(tokens, words, text_mask)
-        x = self.visual_up(rearrange(tokens, "b (t h w) d -> (b t) d h w", t=count, h=height))
-        x = rearrange(x, "(b t) c h w -> b t h w c", b=batch)
-        return visual + x, text + self.text_up(self.text_attends_visual(words, mean))
+        return _projected(self.visual_up, tokens.unflatten(1, x.shape[1:4]))
+
+    def _by_rows(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+        """As :class:`CrossModalAdapter` does."""
+        batch, frames, _, width, _ = maps[0].shape
+        values = batch * frames * width * 3 * self.text_down.out_features
+        patch = 1 if self.temporal is None else self.temporal.patch_size
+        return cpu.by_rows(function, *maps, dim=2, values=values, multiple=patch)
+
+
+def _projected(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Convolution of one cell, BatchNorm and ReLU of channels that come last, as one product:
+    (..., C) -> (..., C')"""
+    convolution, norm, _ = layers
+    weight = convolution.weight[..., 0, 0]
+    weight = weight.T if isinstance(convolution, nn.ConvTranspose2d) else weight
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    bias = norm.bias - scale * norm.running_mean
+    return F.linear(x, scale[:, None] * weight, bias).relu()
 
 
 class SamwisePrompt(nn.Module):
-    """rho_txt from [CLS] alone, by three linear layers."""
+    """rho_txt from [CLS], by three linear layers.
 
-    def __init__(self, text_dim: int, prompt_dim: int) -> None:
+    Args:
+        verbs: it is of [CLS ; verbs], as in Eq. 2. The first layer's columns for verbs begin at
+            zero: until they have learned, the prompt is SAMWISE's.
+    """
+
+    def __init__(self, text_dim: int, prompt_dim: int, verbs: bool = False) -> None:
         super().__init__()
         sizes = (text_dim, prompt_dim, prompt_dim, prompt_dim)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.verbs = None
+        if verbs:
+            self.verbs = nn.Linear(text_dim, prompt_dim, bias=False)
+            nn.init.zeros_(self.verbs.weight)
 
     def forward(self, text: Tensor, verb_mask: Tensor) -> Tensor:
-        """(B, L, D) adapted text -> (B, 1, C); verbs are not looked at."""
-        x = text[:, :1]
-        for layer in self.layers[:-1]:
-            x = layer(x).relu()
-        return self.layers[-1](x)
+        """As :meth:`TextPrompt.forward`: (B, L, D) adapted text -> (B, 1, C)"""
+        first, second, last = self.layers
+        x = first(text[:, 0])
+        if self.verbs is not None:
+            x = x + self.verbs(verbs_of(text, verb_mask))
+        return last(second(x.relu()).relu()).unsqueeze(1)
+
+
+class ConditionalMemory(nn.Module):
+    """Conditional memory encoding (CME): memory may have gone after another object than the one
+    that language finds.
+
+    A frame is decoded once more without memory. A decision token looks at the pointer of the mask
+    that was found with memory, and at the mask token behind the first layer of the decoder that had
+    none; where its class is 1, memory takes the mask without memory, DECISION_WEIGHT times as
+    certain, where that mask is. What comes out for the frame itself is the mask with memory.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(1, dim)
+        self.block = nn.TransformerEncoderLayer(dim, 8, dim_feedforward=128, batch_first=True)
+        self.head = nn.Linear(dim, 2)
+
+    def forward(self, pointers: Tensor, tokens: Tensor) -> Tensor:
+        """(N, C) with memory and (N, C) without -> (N,) bool, whether they mean two objects"""
+        token = self.token.weight.expand_as(pointers).to(pointers.dtype)
+        x = self.block(torch.stack([token, pointers, tokens.to(pointers.dtype)], dim=1))
+        return self.head(x[:, 0]).argmax(dim=-1) == 1
+
+    def reconsider(
+        self,
+        vision: Vision,
+        features: FrameFeatures,
+        prediction: MaskPrediction,
+        prompts: Tensor,
+        due: Tensor,
+    ) -> tuple[MaskPrediction, Tensor]:
+        """What memory is to take of N frames, with masks (N, S, S), and (N,) bool, in which of them
+        that is another object.
+
+        Args:
+            prediction: with memory.
+            due: (N,) bool, where it may be.
+        """
+        decoder, tokens = vision.sam.sam_mask_decoder, []
+        hook = decoder.transformer.layers[0].register_forward_hook(
+            lambda layer, given, queries_and_keys: tokens.append(queries_and_keys[0])
+        )
+        try:
+            fused = vision.read_memory(features, torch.empty(0), None)
+            alone = vision.decode(fused, features, prompts)
+        finally:
+            hook.remove()
+        mask_token = 2 if decoder.pred_obj_scores else 1  # behind those of presence and IoU
+        other = due & self(prediction.pointers, tokens[0][:, mask_token])
+        size = (vision.image_size, vision.image_size)
+        with_memory, without = (
+            F.interpolate(one.gated()[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+            for one in (prediction, alone)
+        )
+        taken = other[:, None, None] & (without > 0)
+        return MaskPrediction(
+            torch.where(taken, DECISION_WEIGHT * without, with_memory),
+            torch.where(taken.flatten(1).any(dim=1), alone.presence, prediction.presence),
+            prediction.pointers,
+        ), other
+
+
+def may_reconsider(frame: int, last: int) -> bool:
+    """Whether memory may take another object in this frame, after it did so in ``last`` (0: never
+    yet)."""
+    return frame > DECISION_WINDOW and frame - last >= DECISION_WINDOW - 1

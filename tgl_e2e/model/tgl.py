@@ -41,6 +41,7 @@ class TGL(nn.Module):
         self.prompt = parts.prompt
         self.tam = parts.tam
         self.prior = parts.prior
+        self.conditional = parts.conditional
         # Only bases that came from where the config says can be left out of a checkpoint.
         self.bases_from_config = pretrained and None not in (config.vision.base, config.text.base)
         self.compute_dtype = torch.float32

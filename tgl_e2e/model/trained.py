@@ -72,7 +72,7 @@ def is_trained(name: str, stage: str, config: TGLConfig) -> bool:
         return not freeze_bases and _within(name, _DENSE)
     if stage == "nouns":
         return _within(name, ("prior.learned",)) and not _within(name, _STEERING)
-    if _within(name, _UNUSED) or (freeze_bases and is_base(name, config)):
+    if _within(name, (*_UNUSED, "conditional")) or (freeze_bases and is_base(name, config)):
         return False
     if stage == "image":
         return not _within(name, (*_MEMORY, "tam"))

@@ -33,10 +33,16 @@ class Vision(nn.Module):
         num_pointers: object pointers that a frame attends to.
         memory_pool: side of the squares of cells over which memories are averaged before they are
             kept (EfficientTAM pools in this manner); 1 keeps them as SAM2 does.
+        padded: frames come padded with ``fill``, (3,) uint8, the colour nearest to the mean.
     """
 
     def __init__(
-        self, sam: nn.Module, num_memories: int = 6, num_pointers: int = 16, memory_pool: int = 1
+        self,
+        sam: nn.Module,
+        num_memories: int = 6,
+        num_pointers: int = 16,
+        memory_pool: int = 1,
+        padded: bool = False,
     ) -> None:
         super().__init__()
         if not 1 <= num_memories < sam.num_maskmem:
@@ -64,6 +70,7 @@ class Vision(nn.Module):
         mean, std = torch.tensor(self.trunk.mean), torch.tensor(self.trunk.std)
         self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", std.view(3, 1, 1), persistent=False)
+        self.fill = tuple((mean * 255).round().int().tolist()) if padded else None
 
     @property
     def trunk(self) -> Trunk:
@@ -87,7 +94,11 @@ class Vision(nn.Module):
             x = F.interpolate(
                 x, size=(self.image_size, self.image_size), mode="bilinear", antialias=True
             )
-        return (x / scale - self.mean) / self.std
+        normal = (x / scale - self.mean) / self.std
+        if self.fill is None:
+            return normal
+        # The colour nearest to the mean counts as the mean, so that padding is zero, as SAM's is.
+        return normal.masked_fill((x == x.new_tensor(self.fill)[:, None, None]).all(1, True), 0)
 
     def trunk_prefix(self, images: Tensor) -> list[Tensor]:
         """The first two stages, before the first adapter: the same for F_SAM and F_Adp.

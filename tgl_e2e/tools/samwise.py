@@ -36,17 +36,23 @@ RENAMED += tuple(
         (r"spatial_pos_embed$", "temporal.position"),
     )
 )
+_CME = r"^conditional_memory_encoder\."
+RENAMED += (  # SAMWISE's forward does not use its second norm
+    (_CME + r"transformerBlock\.norm3\.", "conditional.block.norm2."),
+    (_CME + r"transformerBlock\.(?!norm2)", "conditional.block."),
+    (_CME + r"decision_token\.", "conditional.token."),
+    (_CME + r"decision_class_head\.", "conditional.head."),
+)
 PATCHES = (8, 4, 2)  # of a network that was trained without temporal attention
 LEFT = {  # what our network does not take from the file
     "text_encoder": "fairseq's RoBERTa, which is frozen: transformers' copy takes its place",
-    "conditional_memory_encoder": "conditional memory encoding, which is not built: "
-    "frames are remembered as they were segmented",
+    "conditional_memory_encoder": "a norm that SAMWISE does not use",
 }
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The tensors of a published file, by SAMWISE's names; what lies beside them is not unpickled
-    but for an argparse.Namespace of plain values.
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], Any]:
+    """The tensors of a published file, by SAMWISE's names, and the arguments of its training, if
+    they are there; nothing but an argparse.Namespace of plain values is unpickled beside tensors.
 
     Raises:
         InputError: no such file, or not of that format.
@@ -67,7 +73,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if not any(name.startswith("cmt_adapters.") for name in state):
         raise InputError(f"{path}: no cmt_adapters in it; this is no checkpoint of SAMWISE")
-    return state
+    return state, content.get("args")
 
 
 def renamed(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
@@ -104,6 +110,8 @@ def configuration(state: dict[str, Any], architecture: str, image_size: int, rob
             "text.base": roberta,
             "adapter.dim": len(state["adapters.0.text_down.weight"]),
             "adapter.patch_sizes": list(patches),
+            "prompt.kind": "samwise",
+            "memory.conditional": "conditional.token.weight" in state,
             "tam.enabled": False,
         }
     )
@@ -115,7 +123,13 @@ def convert(options: argparse.Namespace) -> None:
     from tgl_e2e.model.tensors import check_tensors
     from tgl_e2e.model.tgl import TGL
 
-    state, left = renamed(read_checkpoint(options.file))
+    state, trained = read_checkpoint(options.file)
+    state, left = renamed(state)
+    cme = options.cme == "on" or (
+        options.cme == "auto" and getattr(trained, "use_cme_head", True) is True
+    )
+    if not cme:
+        state = {name: x for name, x in state.items() if not name.startswith("conditional.")}
     config = configuration(state, options.architecture, options.image_size, options.roberta)
     model = TGL(config)
     model.bases_from_config = False  # SAM2 comes from the file
@@ -141,6 +155,8 @@ def convert(options: argparse.Namespace) -> None:
     unused = sorted(set(state) - set(own))
     if unused:
         print(f"left: {len(unused)} tensors, first {unused[0]} (unknown to this network)")
+    if not config.memory.conditional:
+        print("no conditional memory encoding: frames are remembered as they were segmented")
     print("no TAM: every frame counts as relevant (--moments all) unless moments are given")
 
 
@@ -153,6 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--roberta", default="FacebookAI/roberta-base", help=text)
     add("--architecture", default="sam2_hiera_b+", help="default: %(default)s")
     add("--image-size", type=int, default=1024, help="default: %(default)s")
+    text = "conditional memory encoding; auto: where the file says that it was trained (default)"
+    add("--cme", default="auto", choices=("auto", "on", "off"), help=text)
     options = parser.parse_args(arguments)
     return cli.run("samwise", lambda: convert(options))
 

@@ -145,5 +145,8 @@ def resolve(
             key, value = change.removeprefix("model.").split("=", 1)
             model = model.with_values(**{key: yaml.safe_load(value)})
     if stage not in SINGLE_FRAMES and train.tam_weight > 0 and not model.tam.enabled:
-        model = model.with_values(**{"tam.enabled": True})  # it begins afresh
+        model = model.with_values(**{"tam.enabled": True})  # it begins afresh, as do verbs
+        asked = any(change.startswith("model.prompt.kind=") for change in arguments.values)
+        if model.prompt.kind == "samwise" and not asked:
+            model = model.with_values(**{"prompt.kind": "samwise-verbs"})
     return Leg(stage, init, output, train, model)

@@ -86,7 +86,9 @@ def validation_clips(
     plain = ClipOptions(
         options.num_frames,
         options.block,
+        options.windows,
         options.size,
+        options.fill,
         static=options.static,
         cues=options.cues,
         full_share=1.0 if fills else 0.35,

@@ -31,12 +31,18 @@ from tgl_e2e.training.losses import LossWeights, dense_loss, noun_loss, similari
 HEAD_NAME = "dense.safetensors"  # beside the network: the head that only training needs
 
 
-def clip_options(config: TrainConfig, image_size: int, block: int) -> ClipOptions:
-    """The part of a stage's configuration that says which clips are drawn."""
-    shared = {field.name for field in fields(ClipOptions)} - {"block", "size"}
-    return ClipOptions(
-        block=block, size=image_size, **{name: getattr(config, name) for name in shared}
-    )
+def clip_options(
+    config: TrainConfig,
+    image_size: int,
+    block: int,
+    windows: str = "dealt",
+    fill: tuple[int, ...] | None = None,
+) -> ClipOptions:
+    """The part of a stage's configuration that says which clips are drawn, and how the network sees
+    frames."""
+    own = {"size": image_size, "block": block, "windows": windows, "fill": fill}
+    shared = {field.name for field in fields(ClipOptions)} - own.keys()
+    return ClipOptions(**own, **{name: getattr(config, name) for name in shared})
 
 
 def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
@@ -74,7 +80,8 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
     switched = re.compile(r"(adapters|tam|prior)\..*\b(temporal|difference|pool|learned)\.")
     for name in (*missing, *unexpected):
         new_tam = name.startswith("tam.") and model.tam is None
-        if name not in begun and not new_tam and not switched.match(name):
+        new_verbs = name.startswith("prompt.verbs.") and model.config.prompt.kind == "samwise"
+        if not (name in begun or new_tam or new_verbs or switched.match(name)):
             raise _misfit(init, f"tensor {name!r}")
     return fresh
 

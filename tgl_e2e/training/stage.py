@@ -87,7 +87,13 @@ class Stage:
                 f"num_frames {config.num_frames} differs from model.window {leg.model.window}, "
                 "which inference will use"
             )
-        options = clip_options(config, leg.model.vision.image_size, leg.model.block)
+        options = clip_options(
+            config,
+            leg.model.vision.image_size,
+            leg.model.block,
+            leg.model.windows,
+            module.model.vision.fill,
+        )
         text = module.model.text
 
         def check(expression: str) -> None:

@@ -102,7 +102,7 @@ def features_of(
     """F_SAM and F_Adp of some frames, seen as one window, as pictures: (T, h, w, 3) uint8 each."""
     import torch
 
-    from tgl_e2e.inference.fit import Fit
+    from tgl_e2e.fit import Fit
 
     device, fit = next(model.parameters()).device, Fit.of(model)
     frames = torch.stack([fit.shrink(sample.frame(t)) for t in positions]).to(device)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
-from tgl_e2e.model.tgl import TGL
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -23,12 +21,9 @@ class Fit:
     fill: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, model: TGL) -> Fit:
-        config = model.config.vision
-        if config.fit == "stretch":
-            return cls(config.image_size)
-        mean = model.vision.mean.flatten() * 255  # zero, once it is normalised
-        return cls(config.image_size, tuple(int(x) for x in mean.round()))
+    def of(cls, model: nn.Module) -> Fit:
+        """Of a :class:`~tgl_e2e.model.tgl.TGL`."""
+        return cls(model.vision.image_size, model.vision.fill)
 
     def inside(self, size: tuple[int, int]) -> tuple[int, int]:
         """The part of the square that a frame of ``size`` (H, W) covers."""
@@ -44,11 +39,17 @@ class Fit:
         if image.shape[-2:] != size:
             resized = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)
             image = resized[0].round().clamp(0, 255).to(torch.uint8)
-        if size == (self.side, self.side):
+        return self.place(image)
+
+    def place(self, image: Tensor) -> Tensor:
+        """(..., 3 or 4, h, w) uint8, which cover :meth:`inside` -> (..., 3 or 4, S, S); a fourth
+        band is a mask, which ends with the frame."""
+        *many, bands, height, width = image.shape
+        if (height, width) == (self.side, self.side):
             return image
-        square = torch.tensor(self.fill, dtype=torch.uint8)[:, None, None]
-        square = square.repeat(1, self.side, self.side)
-        square[:, : size[0], : size[1]] = image
+        colour = torch.tensor((*self.fill, 0)[:bands], dtype=torch.uint8)
+        square = colour[:, None, None].repeat(*many, 1, self.side, self.side)
+        square[..., :height, :width] = image
         return square
 
     def to_size(self, logits: Tensor, size: tuple[int, int]) -> np.ndarray:
