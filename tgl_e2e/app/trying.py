@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,7 @@ EXAMPLE = Path(__file__).parents[2] / "checkpoints" / "tgl-tiny" / "sample.mp4"
 EXAMPLE_TEXTS = ["the white circle going upwards"]
 NO_NETWORK = "no network here: start the page with --checkpoint DIR"
 ZIP = "results.zip"
+READ_ON, READ_ON_SECONDS = 2**24, 2  # bytes of a refused upload
 
 
 class Run(BaseModel):
@@ -56,10 +59,10 @@ def routes(jobs: Jobs, uploads: Uploads, checkpoint: str | None) -> APIRouter:
     @router.post("/uploads")
     async def upload(request: Request, name: str = "video") -> dict:
         """The body is the file itself."""
-        uploads.check_size(int(request.headers.get("content-length") or 0))
         path = uploads.new_path()
         size = 0
         try:
+            uploads.check_size(int(request.headers.get("content-length") or 0))
             with path.open("wb") as file:
                 async for chunk in request.stream():
                     size += len(chunk)
@@ -67,6 +70,8 @@ def routes(jobs: Jobs, uploads: Uploads, checkpoint: str | None) -> APIRouter:
                     await run_in_threadpool(file.write, chunk)
         except BaseException as error:  # too large, a closed tab, a full disk
             path.unlink(missing_ok=True)
+            if isinstance(error, InputError):
+                await _read_on(request)
             if isinstance(error, OSError):
                 raise InputError(f"{name}: cannot be kept ({error.strerror})") from None
             raise
@@ -116,6 +121,21 @@ def routes(jobs: Jobs, uploads: Uploads, checkpoint: str | None) -> APIRouter:
         return FileResponse(path, media_type="application/zip", filename=f"{stem}.zip")
 
     return router
+
+
+async def _read_on(request: Request) -> None:
+    """Reads and forgets, for a while: who is still sending when the connection closes sees no
+    answer."""
+
+    async def read() -> None:
+        left = READ_ON
+        async for chunk in request.stream():
+            left -= len(chunk)
+            if left < 0:
+                return
+
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(read(), READ_ON_SECONDS)
 
 
 def web_colour(n: int) -> str:

@@ -130,10 +130,11 @@ def read_dataset(kind: str, root: str | Path, split: str) -> VideoDataset:
     if info is None:
         raise InputError(f"no data set is called '{kind}', give one of {', '.join(DATASETS)}")
     frames = Path(root) / info.frames.format(split=split)
-    if not frames.is_dir():
+    missing = [folder for folder in (frames, *frames.parents) if not folder.is_dir()]
+    if missing:
         raise InputError(
-            f"{frames}: no such folder, the frames belong there; give the root of the data set, "
-            "and its split"
+            f"{missing[-1]}: no such folder, the frames belong into {frames}; give the root of the "
+            "data set, and its split"
         )
     dataset = info.read(root, split, kind)
     for video in dataset.videos[: 1 if info.images else None]:
