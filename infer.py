@@ -112,6 +112,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     from tgl_e2e.cli import say
     from tgl_e2e.errors import InputError
+    from tgl_e2e.inference.device import choose_device
     from tgl_e2e.inference.output_folder import OutputFolder, write_outputs
     from tgl_e2e.moments import parse_moments
     from tgl_e2e.video.reader import open_video
@@ -123,10 +124,8 @@ def run(args: argparse.Namespace) -> None:
     source.timed_frames(args.start, args.end, args.stride)  # checks the range, reads nothing yet
     output = Path(args.output) if args.output else Path("outputs") / source.name
     with OutputFolder(output, inputs=[args.video, args.checkpoint]) as folder, _Progress() as show:
-        from tgl_e2e import TGL, VideoSegmenter
-        from tgl_e2e.inference.device import choose_device
-
         device, dtype = choose_device(args.device, args.dtype)
+        from tgl_e2e import TGL, VideoSegmenter  # slow: not before a device is known to be there
 
         model = TGL.from_pretrained(args.checkpoint, device=device, dtype=dtype)
         if moments is None:

@@ -24,7 +24,8 @@ from tgl_e2e import cli
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.modes import check_moments, check_texts, do_without_tam, moments_source
 from tgl_e2e.evaluation.processes import join, on_main, process_index, share_out, work_of
-from tgl_e2e.evaluation.provenance import decisive, dtype_of, fingerprint, training_of, versions
+from tgl_e2e.evaluation.provenance import decisive, fingerprint, training_of, versions
+from tgl_e2e.inference.device import dtype_of
 
 if TYPE_CHECKING:
     from tgl_e2e.data.base import VideoDataset, VideoRecord

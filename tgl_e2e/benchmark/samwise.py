@@ -35,7 +35,7 @@ class Samwise:
         self.source = ours.source
         self.fast = args.against == "samwise-fast"
         self.dtype = getattr(torch, args.official_dtype or args.dtype)
-        self.fit = Fit(self.model.vision.image_size, self.model.vision.fill)
+        self.fit = Fit.of(self.model)
 
     def run(self, end: int | None = None) -> None:
         kind = self.args.device.split(":")[0]

@@ -12,13 +12,6 @@ from typing import Any
 PACKAGES = ("torch", "sam2", "transformers", "numpy", "pycocotools")
 
 
-def dtype_of(asked: str, device: str) -> str:
-    """As infer.py: bfloat16 on cuda and float32 elsewhere, unless asked for otherwise."""
-    if asked != "auto":
-        return asked
-    return "bfloat16" if device.startswith("cuda") else "float32"
-
-
 def decisive(arguments: Mapping[str, Any], checkpoint: str) -> dict[str, Any]:
     """What the result of a video depends on: those of the command's arguments, from a parsed
     command line or from metrics.json, and the network's fingerprint."""

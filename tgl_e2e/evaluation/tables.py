@@ -126,7 +126,8 @@ def check_same(output: Path, options: Sequence[str]) -> None:
     """InputError if a finished evaluation is not the one that is asked for."""
     from tgl_e2e.evaluate import parse_arguments
     from tgl_e2e.evaluation.processes import usable
-    from tgl_e2e.evaluation.provenance import decisive, dtype_of, fingerprint
+    from tgl_e2e.evaluation.provenance import decisive, fingerprint
+    from tgl_e2e.inference.device import dtype_of
 
     asked = vars(parse_arguments(options))
     asked["dtype"] = dtype_of(asked["dtype"], usable(asked["device"]))

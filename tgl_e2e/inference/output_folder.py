@@ -193,9 +193,8 @@ def write_outputs(
             writer.write(overlay, frame.time)
             for mask_folder, segmentation in zip(mask_folders, segmentations, strict=True):
                 mask = Image.fromarray(decode_mask(segmentation.rle[i]).astype("uint8") * 255)
-                mask.save(
-                    mask_folder / f"{frame.number:05d}.png", compress_level=1
-                )  # a third of the time
+                path = mask_folder / f"{frame.number:05d}.png"
+                mask.save(path, compress_level=1)  # a third of the default's time
 
         behind(write, drawn())  # decoding, drawing and compressing, each on a thread of its own
     draw_timeline(folder / TIMELINE, segmentations, threshold, thumbnails)

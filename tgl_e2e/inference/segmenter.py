@@ -120,15 +120,11 @@ class VideoSegmenter:
             InputError: as `segment` does; also for a network without TAM.
         """
         source, _, frames = self._open(video, texts, "auto", (0, None, 1))
-        groups = [texts[i : i + self.max_texts] for i in range(0, len(texts), self.max_texts)]
-        return np.concatenate(
-            [
-                np.concatenate(
-                    [block.relevance for block in self._pass(source, group, frames).scores()], 1
-                )
-                for group in groups
-            ]
-        )
+        rows = []
+        for first in range(0, len(texts), self.max_texts):
+            run = self._pass(source, texts[first : first + self.max_texts], frames)
+            rows.append(np.concatenate([block.relevance for block in run.scores()], axis=1))
+        return np.concatenate(rows)
 
     def stream(
         self,

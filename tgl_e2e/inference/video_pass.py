@@ -241,7 +241,9 @@ class VideoPass:
         missed = np.zeros_like(written)
         frames = {n: np.flatnonzero(row).tolist() for n, row in enumerate(written)}
         for step in self.path.in_time_order(self.banks, frames, language, take):
-            taken = self._reconsidered(encoded, step) if language[step.pairs[0]] else None
+            taken = None
+            if self.model.conditional is not None and language[step.pairs[0]]:
+                taken = self._reconsidered(encoded, step)
             fresh = self.model.vision.write_memory(
                 step.features, taken or step.prediction, step.numbers
             )
@@ -264,7 +266,7 @@ class VideoPass:
                 for (n, _), number in zip(step.pairs, step.numbers, strict=True)
             ]
         )
-        if self.model.conditional is None or not due.any():
+        if not due.any():
             return None
         prompts = torch.cat([encoded.prompts[pair] for pair in step.pairs])
         taken, other = self.model.conditional.reconsider(

@@ -90,6 +90,22 @@ class TemporalDifference(nn.Module):
         return rearrange(self.conv(series), "(b h w) d t -> b t h w d", b=batch, h=height, w=width)
 
 
+def by_patch_rows(
+    function: Callable[..., Tensor], maps: tuple[Tensor, ...], temporal: nn.Module | None, wide: int
+) -> Tensor:
+    """``function(*maps)``, on a CPU in strips of the maps (B, T, H, W, ...): no token looks further
+    than its temporal patch, but for the text's attention to all of them.
+
+    Args:
+        temporal: attention within patches of ``temporal.patch_size``; None: there is none.
+        wide: channels of the largest tensor on the way.
+    """
+    batch, frames, _, width, _ = maps[0].shape
+    patch = 1 if temporal is None else temporal.patch_size
+    values = batch * frames * width * wide
+    return cpu.by_rows(function, *maps, dim=2, values=values, multiple=patch)
+
+
 class CrossModalAdapter(nn.Module):
     """Fuses one trunk stage with one text layer, both ways.
 
@@ -177,9 +193,4 @@ class CrossModalAdapter(nn.Module):
         return rearrange(x, "b (t h w) c -> b t h w c", t=frames, h=height)
 
     def _by_rows(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-        """``function(*maps)``, on a CPU in strips of the maps (B, T, H, W, ...): no token looks
-        further than its temporal patch, but for the text's attention to all of them."""
-        batch, frames, _, width, _ = maps[0].shape
-        values = batch * frames * width * 2 * self.visual_down.out_features
-        patch = 1 if self.temporal is None else self.temporal.patch_size
-        return cpu.by_rows(function, *maps, dim=2, values=values, multiple=patch)
+        return by_patch_rows(function, maps, self.temporal, 2 * self.visual_down.out_features)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from tgl_e2e.model import cpu
+from tgl_e2e.model.adapter import by_patch_rows
 from tgl_e2e.model.features import FrameFeatures, MaskPrediction
 from tgl_e2e.model.prompt import verbs_of
 from tgl_e2e.model.vision import Vision
@@ -151,11 +151,7 @@ class SamwiseAdapter(nn.Module):
         return _projected(self.visual_up, tokens.unflatten(1, x.shape[1:4]))
 
     def _by_rows(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-        """As :class:`CrossModalAdapter` does."""
-        batch, frames, _, width, _ = maps[0].shape
-        values = batch * frames * width * 3 * self.text_down.out_features
-        patch = 1 if self.temporal is None else self.temporal.patch_size
-        return cpu.by_rows(function, *maps, dim=2, values=values, multiple=patch)
+        return by_patch_rows(function, maps, self.temporal, 3 * self.text_down.out_features)
 
 
 def _projected(layers: nn.Sequential, x: Tensor) -> Tensor:
