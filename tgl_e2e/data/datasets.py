@@ -130,11 +130,13 @@ def read_dataset(kind: str, root: str | Path, split: str) -> VideoDataset:
     if info is None:
         raise InputError(f"no data set is called '{kind}', give one of {', '.join(DATASETS)}")
     frames = Path(root) / info.frames.format(split=split)
-    missing = [folder for folder in (frames, *frames.parents) if not folder.is_dir()]
+    # Where all of a split lies in one folder, that may be what is missing.
+    own = Path(root) / split if info.listed.startswith("{split}/") else frames
+    missing = [folder for folder in (own, frames) if not folder.is_dir()]
     if missing:
         raise InputError(
-            f"{missing[-1]}: no such folder, the frames belong into {frames}; give the root of the "
-            "data set, and its split"
+            f"{missing[0]}: no such folder, the frames belong there; give the root of the data "
+            "set, and its split"
         )
     dataset = info.read(root, split, kind)
     for video in dataset.videos[: 1 if info.images else None]:
