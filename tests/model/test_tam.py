@@ -1,10 +1,14 @@
 """The Temporal Alignment Module."""
 
+import math
+
 import pytest
 import torch
+from einops import rearrange
 from networks import difference
 from torch import nn
 
+from tgl_e2e.model.attention import place_embedding
 from tgl_e2e.model.tam import TemporalAlignmentModule, TemporalEncoder
 
 B, T, H, W, C, L, D = 2, 4, 4, 4, 24, 5, 20
@@ -18,7 +22,7 @@ def build_tam(pooling: str, drawn: bool = True) -> TemporalAlignmentModule:
     return tam.eval()
 
 
-@pytest.fixture(params=["mean", "text"])
+@pytest.fixture(params=["mean", "text", "place"])
 def pooling(request):
     return request.param
 
@@ -38,7 +42,7 @@ def test_one_score_per_frame_from_both_streams(inputs, pooling):
     tam = build_tam(pooling)
     scores = tam(visual, text, mask, times)
     assert scores.shape == (B, T) and scores.dtype == torch.float32
-    assert difference(tam(visual, text + torch.randn(B, L, D), mask, times), scores) > 1e-2
+    assert difference(tam(visual, text + torch.randn(B, L, D), mask, times), scores) > 1e-3
     assert difference(tam(visual + torch.randn_like(visual), text, mask, times), scores) > 1e-2
 
 
@@ -98,9 +102,10 @@ def test_text_pooling_weighs_places_and_mean_does_not():
     moved = visual.flip(2)
     text, mask = torch.randn(1, L, D), torch.ones(1, L, dtype=torch.bool)
     times = torch.tensor([[0.0, 0.5]])
-    for pooling in ("mean", "text"):
+    for pooling, least, most in (("mean", 0, 1e-5), ("text", 0, 1e-5), ("place", 1e-3, 100)):
         tam = build_tam(pooling)
-        assert difference(tam(visual, text, mask, times), tam(moved, text, mask, times)) < 1e-5
+        change = difference(tam(visual, text, mask, times), tam(moved, text, mask, times))
+        assert least <= change < most, pooling
     tam = build_tam("text")
     nn.init.normal_(tam.pool.query.weight, std=3)
     nn.init.normal_(tam.pool.key_value.weight, std=3)
@@ -111,6 +116,15 @@ def test_text_pooling_weighs_places_and_mean_does_not():
     other = words.clone()
     other[:, 0] += 5  # [CLS] asks
     assert difference(tam._pool(features, other), pooled) > 1e-2
+
+
+def test_places_are_those_of_the_picture_at_any_resolution():
+    """An object's mean place is linear enough in it to show which way it moved."""
+    coarse, fine = (place_embedding(n, n, 32, torch.device("cpu")) for n in (8, 32))
+    within = rearrange(fine, "(h p) (w q) d -> h w (p q) d", p=4, q=4).mean(dim=2)
+    assert difference(coarse, within) < 1 - 2 / math.pi  # of a half wave in a cell
+    slow = fine[:, :, 0]  # a quarter of a wave across half a picture
+    assert (slow.diff(dim=0) > 0).all() and (slow.diff(dim=1) == 0).all()
 
 
 @torch.no_grad()

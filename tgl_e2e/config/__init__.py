@@ -141,8 +141,8 @@ class TAMConfig:
     pooling: str = field(
         default="mean",
         metadata={
-            "help": "frame query from the feature map: 'mean', or 'text' (attention pooling "
-            "steered by the sentence)"
+            "help": "frame query from the feature map: 'mean', 'text' (attention pooling steered "
+            "by the sentence) or 'place' (the same, with each cell's place in the picture)"
         },
     )
     smooth: int = field(
@@ -256,7 +256,7 @@ class TGLConfig:
             ("adapter.kind", self.adapter.kind, ("tgl", "samwise")),
             ("prompt.kind", self.prompt.kind, ("tgl", "samwise", "samwise-verbs")),
             ("windows", self.windows, ("dealt", "contiguous")),
-            ("tam.pooling", self.tam.pooling, ("mean", "text")),
+            ("tam.pooling", self.tam.pooling, ("mean", "text", "place")),
             ("memory.bank", self.memory.bank, ("relevant", "all")),
         ):
             if value not in known:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -77,3 +79,25 @@ def sine_grid(side: int, dim: int) -> Tensor:
     rows = line[:, None].expand(side, side, -1)
     columns = line[None].expand(side, side, -1)
     return torch.cat([rows, columns], dim=-1).reshape(side * side, dim)
+
+
+def place_embedding(height: int, width: int, dim: int, device: torch.device) -> Tensor:
+    """2-D sine embedding of the cells of a whole map, the same for maps of any resolution.
+
+    Wavelengths run from four pictures down to a quarter of one: a mean over the cells of an object
+    keeps its place in the slow channels, and its size in the fast ones.
+
+    Returns:
+        (height, width, dim) float32; dim a multiple of 4.
+    """
+    quarter = dim // 4
+    frequency = math.pi / 2 * 16.0 ** (torch.arange(quarter, device=device) / (quarter - 1))
+
+    def line(cells: int) -> Tensor:
+        centres = (torch.arange(cells, device=device) + 0.5) / cells - 0.5
+        angle = centres[:, None] * frequency
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)  # (cells, dim / 2)
+
+    rows = line(height)[:, None].expand(-1, width, -1)
+    columns = line(width)[None].expand(height, -1, -1)
+    return torch.cat([rows, columns], dim=-1)

@@ -7,7 +7,7 @@ from einops import rearrange, repeat
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from tgl_e2e.model.attention import Attention, time_embedding
+from tgl_e2e.model.attention import Attention, place_embedding, time_embedding
 
 
 class TemporalEncoder(nn.Module):
@@ -60,8 +60,10 @@ class TemporalAlignmentModule(nn.Module):
     """Scores each frame by how well it shows what the sentence says.
 
     Args:
-        pooling: ``mean`` over positions, or ``text``: the sentence looks for its object in each
-            frame (attention over positions), which keeps small objects from being averaged away.
+        pooling: ``mean`` over positions; ``text``: the sentence looks for its object in each frame
+            (attention over positions), which keeps small objects from being averaged away; or
+            ``place``: that, and what is found says where it is, so that the frame queries show the
+            object's way through the picture (a convolutional trunk does not know places).
     """
 
     def __init__(
@@ -79,7 +81,8 @@ class TemporalAlignmentModule(nn.Module):
         self.visual_proj = nn.Linear(visual_dim, dim)
         self.text_norm = nn.LayerNorm(text_dim)
         self.text_proj = nn.Linear(text_dim, dim)
-        self.pool = Attention(dim, num_heads) if pooling == "text" else None
+        self.pool = None if pooling == "mean" else Attention(dim, num_heads)
+        self.places = pooling == "place"
         self.blocks = nn.ModuleList(AlignmentBlock(dim, num_heads) for _ in range(num_layers))
         self.head_norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 1)
@@ -109,6 +112,8 @@ class TemporalAlignmentModule(nn.Module):
         if self.pool is None:
             return x.mean(dim=(2, 3))
         batch, frames = x.shape[:2]
+        if self.places:
+            x = x + place_embedding(*x.shape[2:], x.device).to(x.dtype)
         positions = rearrange(x, "b t h w d -> (b t) (h w) d")
         sentence = repeat(words[:, 0], "b d -> (b t) 1 d", t=frames)  # [CLS]
         return rearrange(self.pool(sentence, positions), "(b t) 1 d -> b t d", b=batch)
