@@ -26,7 +26,8 @@ from torch.overrides import TorchFunctionMode
 
 SMALLEST_PRODUCT = 2**21  # multiplications; below, oneDNN's own overhead decides
 SMALLEST_ATTENTION = 2**20  # scores per head
-LARGEST_WINDOW = 2**16  # scores per head; above, their own traffic makes plain products slower
+LARGEST_WINDOW = 2**16  # float32 scores per head; above, their traffic makes plain products slower
+LARGEST_HALF_WINDOW = 2**18  # the same in bfloat16
 SCORES_AT_ONCE = 6 * 2**20  # a chunk's scores stay in the last-level cache
 VALUES_AT_ONCE = 2**22  # of a strip's widest layer: the allocator keeps blocks of that size
 
@@ -205,7 +206,9 @@ class FastProducts(TorchFunctionMode):
                 return _attend_heads(*args)
         if func is F.scaled_dot_product_attention and torch.is_grad_enabled() and len(args) == 3:
             query, key, _ = args
-            small = query.shape[-2] * key.shape[-2] <= LARGEST_WINDOW
+            half = torch.is_autocast_enabled("cpu") or query.dtype == torch.bfloat16
+            most = LARGEST_HALF_WINDOW if half else LARGEST_WINDOW
+            small = query.shape[-2] * key.shape[-2] <= most
             known = {"attn_mask", "dropout_p", "scale"}
             asked = {name for name, value in kwargs.items() if name != "is_causal" or value}
             if query.device.type == "cpu" and small and asked <= known:
