@@ -34,7 +34,7 @@ class Fit:
 
     def shrink(self, rgb: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (3, S, S) uint8"""
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
+        image = torch.from_numpy(np.require(rgb, requirements="CW")).permute(2, 0, 1)
         size = self.inside(rgb.shape[:2])
         if image.shape[-2:] != size:  # in bytes, as Pillow does it: a tenth of the time
             image = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
