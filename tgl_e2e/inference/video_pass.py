@@ -252,7 +252,7 @@ class VideoPass:
             for row, (n, at) in enumerate(step.pairs):
                 logits[n, at] = gated[row]
                 if seen is None or seen[row]:
-                    entry = fresh.banks(slice(row, row + 1)).clone()
+                    entry = fresh[row : row + 1].clone()
                     self.remembered[n].write(entry, float(encoded.relevance[n, at]))
                 else:
                     missed[n, at] = self.path.two_paths

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.model.features import Tensors
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # RoBERTa's ids 0 to 4
 CAPITAL = re.compile(r"[A-Z][A-Za-z]|[a-z][A-Z]")  # inside a token of several letters
@@ -31,19 +32,13 @@ TOKENIZER_FILES = ("vocab.json", "merges.txt")
 
 
 @dataclass
-class TextTokens:
+class TextTokens(Tensors):
     """Tokenised sentences. ids: (B, L) long; mask: (B, L) bool, False at padding; verb_mask:
     (B, L) bool, True at tokens of verbs (of all words where a sentence has none)."""
 
     ids: Tensor
     mask: Tensor
     verb_mask: Tensor
-
-    def to(self, device: torch.device | str) -> TextTokens:
-        return TextTokens(self.ids.to(device), self.mask.to(device), self.verb_mask.to(device))
-
-    def __getitem__(self, index: Tensor | slice) -> TextTokens:
-        return TextTokens(self.ids[index], self.mask[index], self.verb_mask[index])
 
 
 @lru_cache(maxsize=1)

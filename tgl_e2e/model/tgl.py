@@ -158,7 +158,7 @@ class TGL(nn.Module):
         cells = self.cells(prefix)
         expressions = self.prior.expression(self.text, tokens)  # (B, D)
         return self.prior(
-            cells.repeat(count // len(prefix[1])),
+            cells.map(lambda x: x.repeat(count // len(cells), 1, 1, 1)),
             expressions.repeat_interleave(count // len(expressions), dim=0),
         )
 
