@@ -76,7 +76,12 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
             f"text.adapter_layers {config.text.adapter_layers} must end at the last of "
             f"the encoder's {layers} layers"
         )
-    prior = None
+    tam, prior = None, None
+    if config.tam.enabled:
+        part = config.tam
+        tam = TemporalAlignmentModule(
+            vision.stage_dims[3], text.dim, part.dim, part.num_heads, part.num_layers, part.pooling
+        )
     if config.vision.prior:
         prior = SemanticPrior(
             sam.image_encoder.trunk, text.dim, config.vision.prior_dim, vision.dim
@@ -89,16 +94,9 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
         text=text,
         adapters=build_adapters(config, vision, text.dim),
         prompt=PROMPTS[config.prompt.kind](text.dim, vision.dim),
-        tam=build_tam(config, vision, text.dim) if config.tam.enabled else None,
+        tam=tam,
         prior=prior,
         conditional=ConditionalMemory(vision.dim) if memory.conditional else None,
-    )
-
-
-def build_tam(config: TGLConfig, vision: Vision, text_dim: int) -> TemporalAlignmentModule:
-    tam = config.tam
-    return TemporalAlignmentModule(
-        vision.stage_dims[3], text_dim, tam.dim, tam.num_heads, tam.num_layers, tam.pooling
     )
 
 
@@ -126,20 +124,7 @@ def build_text(config: TGLConfig, pretrained: bool, tokenizer: str | Path | None
     text = config.text
     load = pretrained and text.base is not None
     tokens = load_tokenizer(tokenizer or (text.base if load else DEFAULT_TOKENIZER))
-    encoder = (
-        load_encoder(text.base)
-        if load
-        else new_encoder(
-            text.architecture,
-            text.vocab_size,
-            text.hidden_size,
-            text.num_layers,
-            text.num_heads,
-            text.intermediate_size,
-            text.max_tokens,
-            text.dropout,
-        )
-    )
+    encoder = load_encoder(text.base) if load else new_encoder(text)
     if len(tokens) > encoder.config.vocab_size:
         raise InputError(
             f"the tokenizer has {len(tokens)} tokens, more than text.vocab_size "
