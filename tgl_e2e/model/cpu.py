@@ -85,29 +85,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
     return torch.cat(parts)
 
 
-def attend_narrow(
-    query: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], bias: Tensor | None
-) -> Tensor:
-    """:func:`attend` for N frames, whose keys are first shared or own ones, then own ones.
-
-    Args:
-        query: (N, L, D)
-        shared: keys (N or 1, S, D) and values (N or 1, S, Dv).
-        own: keys (N, P, D) and values (N, P, Dv).
-
-    Returns:
-        (N, L, Dv)
-    """
-
-    def of(n: int, pair: int) -> Tensor:
-        first = shared[pair]
-        return torch.cat([first[n if len(first) > 1 else 0], own[pair][n]])
-
-    return torch.stack(
-        [attend(rows, of(n, 0), of(n, 1).to(query.dtype), bias) for n, rows in enumerate(query)]
-    )
-
-
 def rows_at_once(x: Tensor, rows: int, values: int, multiple: int = 1) -> int:
     """How many of ``x``'s rows to compute at once: all, but for inference on a CPU, where pieces
     whose ``values`` per row make VALUES_AT_ONCE are faster.
