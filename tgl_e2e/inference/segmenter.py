@@ -10,7 +10,7 @@ import torch
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.fit import Fit
-from tgl_e2e.inference.block_encoder import Chooser
+from tgl_e2e.inference.block_encoder import Chooser, every_frame
 from tgl_e2e.inference.block_reader import Block, Progress
 from tgl_e2e.inference.collected import Collected
 from tgl_e2e.inference.prefetch import behind
@@ -146,7 +146,7 @@ class VideoSegmenter:
         return self._stream(job)
 
     def _stream(self, job: Job) -> Iterator[FrameResult]:
-        for block in self._pass(job).blocks("segmenting", self._chooser(job)):
+        for block in self._pass(job).blocks(self._chooser(job)):
             for i, number in enumerate(block.numbers):
                 masks = self.fit.to_size(block.logits[:, i], job.source.size)
                 yield FrameResult(int(number), masks, block.relevance[:, i])
@@ -211,7 +211,7 @@ class VideoSegmenter:
 
     def _collect(self, job: Job, choose: Chooser, found: Collected, anchored: bool = False) -> None:
         run = self._pass(job, anchored)
-        behind(found.add, run.blocks("segmenting", choose))
+        behind(found.add, run.blocks(choose))
         behind(found.fill, run.earlier_blocks())
 
     def _pass(self, job: Job, anchored: bool = False) -> VideoPass:
@@ -221,7 +221,7 @@ class VideoSegmenter:
     def _chooser(self, job: Job) -> Chooser:
         def choose(block: Block, relevance: np.ndarray) -> np.ndarray:
             if job.spec.kind == "all":
-                return np.ones(relevance.shape, dtype=bool)
+                return every_frame(block, relevance)
             if job.intervals is not None:
                 return np.stack([inside(block.numbers, given) for given in job.intervals])
             return relevance >= self.threshold

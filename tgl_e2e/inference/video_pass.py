@@ -7,9 +7,9 @@ batching never change a result. Peak memory depends on the block, not on the len
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from tgl_e2e.model.samwise import may_reconsider
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.moments import Intervals, MomentsSpec
 from tgl_e2e.video.source import VideoSource
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -133,30 +135,24 @@ class VideoPass:
             even=config.windows == "dealt",
         )
 
-    def _computing(self) -> ExitStack:
-        """The context of everything that the network does here."""
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(self.model.autocast())
-            stack.enter_context(FastProducts())
-            return stack.pop_all()
+    def _compute(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """In the context of everything that the network does here."""
+        with torch.no_grad(), self.model.autocast(), FastProducts():
+            return function(*arguments)
 
     # --- passes ----------------------------------------------------------------------------
 
     def scores(self) -> Iterator[BlockResult]:
         """Relevance alone."""
         for block in self._read("reading"):
-            with self._computing():
-                relevance = self.encoder.relevance(block)
+            relevance = self._compute(self.encoder.relevance, block)
             none = np.zeros(relevance.shape, bool)
             yield BlockResult(block.numbers, block.index, relevance, none)
 
-    def blocks(self, stage: str, choose: Chooser) -> Iterator[BlockResult]:
+    def blocks(self, choose: Chooser) -> Iterator[BlockResult]:
         """Masks and relevance of every block, in order."""
-        for block in self._read(stage):
-            with self._computing():
-                result = self._segment_block(block, choose)
-            yield result
+        for block in self._read("segmenting"):
+            yield self._compute(self._segment_block, block, choose)
 
     def earlier_blocks(self) -> Iterator[EarlierResult]:
         """The frames that :meth:`blocks` left without a mask, from a second reading of the file up
@@ -172,8 +168,8 @@ class VideoPass:
         for block in self._read("propagating backwards"):
             own = slice(block.index, block.index + len(block))
             if waiting[:, own].any():
-                with self._computing():
-                    logits = self._segment_earlier(block, waiting[:, own], held[:, own])
+                frames = waiting[:, own], held[:, own]
+                logits = self._compute(self._segment_earlier, block, *frames)
                 yield EarlierResult(block.index, logits, waiting[:, own])
             if own.stop > last:
                 return

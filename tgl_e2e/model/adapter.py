@@ -11,7 +11,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from tgl_e2e.model import cpu
-from tgl_e2e.model.attention import Attention, join_patches, sine_grid, time_embedding
+from tgl_e2e.model.attention import Attention, join_patches, over_time, sine_grid, time_embedding
 
 
 class TemporalAttention(nn.Module):
@@ -76,9 +76,7 @@ class TemporalDifference(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, D) -> (B, T, H, W, D), to be added to ``x``."""
-        batch, _, height, width, _ = x.shape
-        series = rearrange(x, "b t h w d -> (b h w) d t")
-        return rearrange(self.conv(series), "(b h w) d t -> b t h w d", b=batch, h=height, w=width)
+        return over_time(self.conv, x)
 
 
 def by_patch_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +79,13 @@ def join_patches(tokens: Tensor, shape: torch.Size, patch: int) -> Tensor:
         p=patch,
         q=patch,
     )
+
+
+def over_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function`` of the series (B * H * W, D, T) at each position of x (B, T, H, W, D)."""
+    batch, _, height, width, _ = x.shape
+    series = function(rearrange(x, "b t h w d -> (b h w) d t"))
+    return rearrange(series, "(b h w) d t -> b t h w d", b=batch, h=height, w=width)
 
 
 def time_embedding(times: Tensor, dim: int) -> Tensor:

@@ -174,19 +174,17 @@ class FastProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and not kwargs:
             return linear(*args)
-        if func is F.scaled_dot_product_attention and not kwargs and len(args) == 3:
+        if func is F.scaled_dot_product_attention and len(args) == 3:
             query, key, value = args
-            slow = not mkl_at_full_rate() or value.shape[-1] != key.shape[-1]
-            many = query.shape[-2] * key.shape[-2] >= SMALLEST_ATTENTION
-            if slow and many and usable(*args):
-                return _attend_heads(*args)
-        if func is F.scaled_dot_product_attention and torch.is_grad_enabled() and len(args) == 3:
-            query, key, _ = args
-            small = query.shape[-2] * key.shape[-2] <= LARGEST_WINDOW
-            known = {"attn_mask", "dropout_p", "scale"}
-            asked = {name for name, value in kwargs.items() if name != "is_causal" or value}
-            if query.device.type == "cpu" and small and asked <= known:
-                return attend_windows(*args, **{name: kwargs[name] for name in asked})
+            scores = query.shape[-2] * key.shape[-2]
+            if not torch.is_grad_enabled():
+                slow = not mkl_at_full_rate() or value.shape[-1] != key.shape[-1]
+                if not kwargs and slow and scores >= SMALLEST_ATTENTION and usable(*args):
+                    return _attend_heads(*args)
+            elif query.device.type == "cpu" and scores <= LARGEST_WINDOW:
+                asked = {n: value for n, value in kwargs.items() if n != "is_causal" or value}
+                if set(asked) <= {"attn_mask", "dropout_p", "scale"}:
+                    return attend_windows(*args, **asked)
         return func(*args, **kwargs)
 
 

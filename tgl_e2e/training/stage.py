@@ -87,17 +87,10 @@ class Stage:
                 f"num_frames {config.num_frames} differs from model.window {leg.model.window}, "
                 "which inference will use"
             )
-        options = clip_options(
-            config,
-            leg.model.vision.image_size,
-            leg.model.block,
-            leg.model.windows,
-            module.model.vision.fill,
-        )
-        text = module.model.text
+        options = clip_options(config, leg.model, module.model.vision.fill)
 
         def check(expression: str) -> None:
-            text.check([expression])
+            module.model.text.check([expression])
 
         self.clips, self.steps = training_clips(config, options, check)
         fixed = validation_clips(config, options, check)
