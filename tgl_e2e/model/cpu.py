@@ -154,13 +154,8 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def _plain_float(x: Tensor) -> bool:
-    return (
-        x.dtype == torch.float32
-        and x.device.type == "cpu"
-        and x.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.is_grad_enabled()
-    )
+    autocast = torch.is_autocast_enabled("cpu")
+    return usable(x) and x.dtype == torch.float32 and x.numel() > 0 and not autocast
 
 
 class FastProducts(TorchFunctionMode):

@@ -60,7 +60,6 @@ class Vision(nn.Module):
         self.num_pointers = num_pointers
         self.memory_pool = memory_pool
         self.checkpointing = False
-        self.attend_to_memory = attend_to_memory
         self.image_size: int = sam.image_size
         self.dim: int = sam.hidden_dim
         self.stage_dims = tuple(sam.image_encoder.trunk.channel_list[::-1])
@@ -168,9 +167,7 @@ class Vision(nn.Module):
         if torch.is_grad_enabled() and self.memory_pool == 1:
             attended = self._recomputed(self._sam_attention, x, pos, tokens)
         else:
-            attended = self._recomputed(
-                self.attend_to_memory, self.sam.memory_attention, x, pos, tokens
-            )
+            attended = self._recomputed(attend_to_memory, self.sam.memory_attention, x, pos, tokens)
         return rearrange(attended, "n (h w) c -> n c h w", h=height)
 
     def _sam_attention(self, x: Tensor, pos: Tensor, tokens: MemoryTokens) -> Tensor:
