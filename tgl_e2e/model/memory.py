@@ -66,7 +66,7 @@ class MemoryBank:
 
     def __init__(self, later: Memories | None = None) -> None:
         self._entries: list[Memories] = []
-        self._later = later
+        self._later = [] if later is None else [later]
 
     def __len__(self) -> int:
         return self.count()
@@ -74,7 +74,7 @@ class MemoryBank:
     def count(self, newest: int | None = None) -> int:
         """How many entries :meth:`read` gives."""
         written = len(self._entries) if newest is None else min(newest, len(self._entries))
-        return written + (0 if self._later is None else self._later.frames.shape[1])
+        return written + sum(later.frames.shape[1] for later in self._later)
 
     def write(self, entry: Memories) -> None:
         """entry: N = 1, E = 1, later than all before, or (in clips of short videos, whose frames
@@ -82,13 +82,13 @@ class MemoryBank:
         assert entry.frames.shape == (1, 1)
         frame = entry.frames.item()
         assert not self._entries or frame >= self._entries[-1].frames.item()
-        assert self._later is None or frame < self._later.frames[0, 0].item()
+        assert all(frame < later.frames[0, 0].item() for later in self._later)
         self._entries.append(entry)
 
     def read(self, newest: int | None = None) -> Memories:
         """All entries, or of the written ones only the newest; N = 1."""
         entries = self._entries if newest is None else self._entries[-newest:]
-        return Memories.cat([*entries, *([] if self._later is None else [self._later])], dim=1)
+        return Memories.cat([*entries, *self._later], dim=1)
 
     def prune(self, keep: int) -> None:
         """Forgets all but the ``keep`` newest of the entries written.
