@@ -36,9 +36,8 @@ class Fit:
         """(H, W, 3) uint8 -> (3, S, S) uint8"""
         image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
         size = self.inside(rgb.shape[:2])
-        if image.shape[-2:] != size:
-            resized = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)
-            image = resized[0].round().clamp(0, 255).to(torch.uint8)
+        if image.shape[-2:] != size:  # in bytes, as Pillow does it: a tenth of the time
+            image = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
         return self.place(image)
 
     def place(self, image: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tgl_e2e.inference.prefetch import ahead, behind
+from tgl_e2e.inference.prefetch import ahead, behind, side_by_side
 
 PLACES = 16
 
@@ -78,3 +78,38 @@ def test_an_error_of_using_ends_the_making():
     with pytest.raises(KeyError, match="full"):
         behind(use, items())
     assert len(made) <= 3
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_side_by_side_keeps_the_order_and_no_more_at_once(workers):
+    running, most, started = set(), [], []
+
+    def make(n):
+        running.add(n)
+        most.append(len(running))
+        time.sleep(0.002 * (n % 3))
+        running.discard(n)
+        return n * n
+
+    def arguments():
+        for n in range(20):
+            started.append(n)
+            yield n
+
+    results = side_by_side(make, arguments(), workers)
+    assert next(results) == 0
+    assert len(started) <= workers
+    assert [0, *results] == [n * n for n in range(20)]
+    assert 1 <= max(most) <= workers
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_side_by_side_raises_what_goes_wrong(workers):
+    def make(n):
+        if n == 2:
+            raise KeyError("broken")
+        return n
+
+    results = side_by_side(make, range(9), workers)
+    with pytest.raises(KeyError, match="broken"):
+        list(results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from tgl_e2e.inference.block_reader import Block
+from tgl_e2e.inference.device import computing, share_threads
+from tgl_e2e.inference.prefetch import side_by_side
 from tgl_e2e.model.dual_path import DualPath
 from tgl_e2e.model.features import AdaptedClip, FrameFeatures
 from tgl_e2e.model.text import TextTokens
@@ -90,6 +92,7 @@ class BlockEncoder:
         self.smooth = model.config.tam.smooth
         self.windows = WINDOWS[model.config.windows]
         self.device = tokens.ids.device
+        self.share = share_threads(model)
 
     def relevance(self, block: Block) -> np.ndarray:
         """(N, n), nothing else."""
@@ -127,9 +130,9 @@ class BlockEncoder:
         it are kept where ``choose`` says that masks need them."""
         scored = np.arange(0, len(block.numbers), self.tam_stride)
         logits = np.full((len(self.tokens.ids), len(block.numbers)), np.nan, np.float32)
-        for window in self.windows(len(scored), self.model.config.window):
-            window = scored[window]
-            prefix, clip = self._adapt(block, window, self.tokens, align=True)
+        windows = [scored[own] for own in self.windows(len(scored), self.model.config.window)]
+        clips = self._adapted(block, [(window, self.tokens) for window in windows], align=True)
+        for window, (prefix, clip) in zip(windows, clips, strict=True):
             logits[:, window] = clip.relevance.float().cpu().numpy()
             if choose is None:
                 continue
@@ -155,11 +158,26 @@ class BlockEncoder:
             places = tuple(int(at) for at in np.flatnonzero(row) if (n, at) not in encoded.adapted)
             if places:
                 groups.setdefault(places, []).append(n)
-        for places, group in groups.items():
-            for window in self.windows(len(places), self.model.config.window):
-                chosen = np.array(places)[window]
-                _, clip = self._adapt(block, chosen, self.tokens[group], align=False)
-                encoded.keep_adapted(clip, group, chosen, needed)
+        parts = [
+            (np.array(places)[window], group)
+            for places, group in groups.items()
+            for window in self.windows(len(places), self.model.config.window)
+        ]
+        said = [(chosen, self.tokens[group]) for chosen, group in parts]
+        clips = self._adapted(block, said, align=False)
+        for (chosen, group), (_, clip) in zip(parts, clips, strict=True):
+            encoded.keep_adapted(clip, group, chosen, needed)
+
+    def _adapted(
+        self, block: Block, said: Sequence[tuple[np.ndarray, TextTokens]], align: bool
+    ) -> Iterator[tuple[list[Tensor], AdaptedClip]]:
+        """Prefix and adapted clip of each window under its sentences, in order."""
+
+        def one(pair: tuple[np.ndarray, TextTokens]) -> tuple[list[Tensor], AdaptedClip]:
+            with computing(self.model, self.share and self.share.each):
+                return self._adapt(block, *pair, align)
+
+        return side_by_side(one, said, self.share.windows if self.share else 1)
 
     def _adapt(
         self, block: Block, window: np.ndarray, tokens: TextTokens, align: bool

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tgl_e2e.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+    from tgl_e2e.model.tgl import TGL
+
+SMALL = 512  # pixels; the layers of larger pictures fill a CPU's threads, and its memory
 
 
 def choose_device(device: str, dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
@@ -36,3 +42,47 @@ def dtype_of(asked: str, device: str) -> str:
     if asked != "auto":
         return asked
     return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of a CPU's threads. windows: so many are encoded side by side, on ``each`` threads each;
+    masks: threads of what depends on memory, which runs beside the next block's windows."""
+
+    windows: int
+    each: int
+    masks: int
+
+
+def share_threads(model: TGL) -> Share | None:
+    """How to run a network whose single layers are too small for all threads; None: one thing after
+    the other, each on all of them."""
+    import torch
+
+    count = torch.get_num_threads()
+    device = next(model.parameters()).device
+    if count < 2 or device.type != "cpu" or model.config.vision.image_size > SMALL:
+        return None
+    masks = max(1, count // 4)
+    windows = min(4, max(2, count - masks))
+    return Share(windows, max(1, (count - masks) // windows), masks)
+
+
+def computing(model: TGL, threads: int | None = None) -> ExitStack:
+    """The context of everything that a network does in inference, on the thread that enters it.
+
+    Args:
+        threads: that PyTorch may start meanwhile; None: as many as before.
+    """
+    import torch
+
+    from tgl_e2e.model.cpu import FastProducts
+
+    with ExitStack() as stack:
+        if threads is not None:
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(threads)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(model.autocast())
+        stack.enter_context(FastProducts())
+        return stack.pop_all()

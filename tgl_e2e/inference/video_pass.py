@@ -7,9 +7,8 @@ batching never change a result. Peak memory depends on the block, not on the len
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +17,9 @@ from torch import Tensor
 from tgl_e2e.fit import Fit
 from tgl_e2e.inference.block_encoder import BlockEncoder, Chooser, Encoded
 from tgl_e2e.inference.block_reader import Block, Progress, read_blocks
+from tgl_e2e.inference.device import computing
 from tgl_e2e.inference.memory_start import Remembered, begin_memory
-from tgl_e2e.model.cpu import FastProducts
+from tgl_e2e.inference.prefetch import ahead
 from tgl_e2e.model.dual_path import PathStep
 from tgl_e2e.model.features import ABSENT_LOGIT, FrameFeatures, MaskPrediction
 from tgl_e2e.model.memory import MemoryBank
@@ -27,8 +27,6 @@ from tgl_e2e.model.samwise import may_reconsider
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.moments import Intervals, MomentsSpec
 from tgl_e2e.video.source import VideoSource
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -135,24 +133,35 @@ class VideoPass:
             even=config.windows == "dealt",
         )
 
-    def _compute(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """In the context of everything that the network does here."""
-        with torch.no_grad(), self.model.autocast(), FastProducts():
-            return function(*arguments)
-
     # --- passes ----------------------------------------------------------------------------
 
     def scores(self) -> Iterator[BlockResult]:
         """Relevance alone."""
         for block in self._read("reading"):
-            relevance = self._compute(self.encoder.relevance, block)
+            with computing(self.model):
+                relevance = self.encoder.relevance(block)
             none = np.zeros(relevance.shape, bool)
             yield BlockResult(block.numbers, block.index, relevance, none)
 
     def blocks(self, choose: Chooser) -> Iterator[BlockResult]:
-        """Masks and relevance of every block, in order."""
-        for block in self._read("segmenting"):
-            yield self._compute(self._segment_block, block, choose)
+        """Masks and relevance of every block, in order.
+
+        What a block shows does not depend on what is remembered: where threads are shared, the next
+        block is encoded while this one is segmented.
+        """
+        share = self.encoder.share
+
+        def encoded() -> Iterator[tuple[Block, Encoded, np.ndarray]]:
+            for block in self._read("segmenting"):
+                with computing(self.model):
+                    features, relevant = self.encoder.encode(block, choose)
+                yield block, features, relevant
+
+        for block, features, relevant in ahead(encoded(), 1) if share else encoded():
+            with computing(self.model, share and share.masks):
+                result = self._segment_block(block, features, relevant)
+            del features  # a block's worth of memory, while the next is waited for
+            yield result
 
     def earlier_blocks(self) -> Iterator[EarlierResult]:
         """The frames that :meth:`blocks` left without a mask, from a second reading of the file up
@@ -168,17 +177,16 @@ class VideoPass:
         for block in self._read("propagating backwards"):
             own = slice(block.index, block.index + len(block))
             if waiting[:, own].any():
-                frames = waiting[:, own], held[:, own]
-                logits = self._compute(self._segment_earlier, block, *frames)
+                with computing(self.model):
+                    logits = self._segment_earlier(block, waiting[:, own], held[:, own])
                 yield EarlierResult(block.index, logits, waiting[:, own])
             if own.stop > last:
                 return
 
     # --- one block -------------------------------------------------------------------------
 
-    def _segment_block(self, block: Block, choose: Chooser) -> BlockResult:
+    def _segment_block(self, block: Block, encoded: Encoded, relevant: np.ndarray) -> BlockResult:
         logits = self._new_logits(len(self.banks), len(block))
-        encoded, relevant = self.encoder.encode(block, choose)
         language = self.path.language(relevant)
         start = begin_memory(
             self.remembered,

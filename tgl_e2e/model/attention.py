@@ -61,7 +61,7 @@ def attend_heads(
     query, key, value = (
         rearrange(x, "n l (h d) -> n h l d", h=num_heads) for x in (query, key, value)
     )
-    named = {} if mask is None else {"attn_mask": mask[:, None, None, :]}
+    named = {"attn_mask": None if mask is None else mask[:, None, None, :]}  # (N, 1, 1, Lk)
     if dropout:
         named["dropout_p"] = dropout
     attended = F.scaled_dot_product_attention(query, key, value, **named)

@@ -26,7 +26,8 @@ from torch.overrides import TorchFunctionMode
 
 SMALLEST_PRODUCT = 2**21  # multiplications; below, oneDNN's own overhead decides
 SMALLEST_ATTENTION = 2**20  # scores per head
-LARGEST_WINDOW = 2**16  # scores per head; above, their own traffic makes plain products slower
+LARGEST_WINDOW = 2**16  # float32 scores per head; above, their traffic makes plain products slower
+LARGEST_HALF_WINDOW = 2**18  # the same in bfloat16
 SCORES_AT_ONCE = 6 * 2**20  # a chunk's scores stay in the last-level cache
 VALUES_AT_ONCE = 2**22  # of a strip's widest layer: the allocator keeps blocks of that size
 
@@ -176,9 +177,11 @@ class FastProducts(TorchFunctionMode):
                 slow = not mkl_at_full_rate() or value.shape[-1] != key.shape[-1]
                 if not kwargs and slow and scores >= SMALLEST_ATTENTION and usable(*args):
                     return _attend_heads(*args)
-            elif query.device.type == "cpu" and scores <= LARGEST_WINDOW:
+            elif query.device.type == "cpu":
+                half = torch.is_autocast_enabled("cpu") or query.dtype == torch.bfloat16
                 asked = {n: value for n, value in kwargs.items() if n != "is_causal" or value}
-                if set(asked) <= {"attn_mask", "dropout_p", "scale"}:
+                known = set(asked) <= {"attn_mask", "dropout_p", "scale"}
+                if known and scores <= (LARGEST_HALF_WINDOW if half else LARGEST_WINDOW):
                     return attend_windows(*args, **asked)
         return func(*args, **kwargs)
 
