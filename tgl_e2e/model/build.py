@@ -76,12 +76,7 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
             f"text.adapter_layers {config.text.adapter_layers} must end at the last of "
             f"the encoder's {layers} layers"
         )
-    tam, prior = None, None
-    if config.tam.enabled:
-        part = config.tam
-        tam = TemporalAlignmentModule(
-            vision.stage_dims[3], text.dim, part.dim, part.num_heads, part.num_layers, part.pooling
-        )
+    prior = None
     if config.vision.prior:
         prior = SemanticPrior(
             sam.image_encoder.trunk, text.dim, config.vision.prior_dim, vision.dim
@@ -94,9 +89,16 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
         text=text,
         adapters=build_adapters(config, vision, text.dim),
         prompt=PROMPTS[config.prompt.kind](text.dim, vision.dim),
-        tam=tam,
+        tam=build_tam(config, vision, text.dim) if config.tam.enabled else None,
         prior=prior,
         conditional=ConditionalMemory(vision.dim) if memory.conditional else None,
+    )
+
+
+def build_tam(config: TGLConfig, vision: Vision, text_dim: int) -> TemporalAlignmentModule:
+    tam = config.tam
+    return TemporalAlignmentModule(
+        vision.stage_dims[3], text_dim, tam.dim, tam.num_heads, tam.num_layers, tam.pooling
     )
 
 
