@@ -1,5 +1,7 @@
 """Each ablation of the paper is one value on the command line: it changes its part and no other."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from networks import drawn_up_projections
@@ -33,7 +35,8 @@ def resolve(*values: str):
 
 def clips(*values: str, count: int = 12):
     leg = resolve(*values)
-    made = MotionClips(clip_options(leg.train, 64, leg.model.block), count, seed=3)
+    options = replace(clip_options(leg.train, leg.model), size=64)
+    made = MotionClips(options, count, seed=3)
     return [made[i] for i in range(count)]
 
 
@@ -57,7 +60,9 @@ def test_without_oss_every_object_of_the_sentence_is_supervised():
 
 @pytest.fixture(scope="module")
 def batch():
-    made = MotionClips(clip_options(resolve().train, 128, 32), 20, seed=3)
+    leg = resolve()
+    options = replace(clip_options(leg.train, leg.model), size=128, block=32)
+    made = MotionClips(options, 20, seed=3)
     chosen = [c for c in (made[i] for i in range(20)) if c.relevant.any() and not c.relevant.all()]
     return collate(chosen[:2])
 

@@ -44,9 +44,9 @@ def test_gather_takes_each_row_from_its_own_bank():
 
 def test_banks_and_entries():
     bank = entries([[1, 5], [2, 3]])
-    assert len(bank) == 2
-    joined = Memories.join([bank.banks(slice(0, 1)), bank.banks(torch.tensor([1]))])
-    stacked = Memories.stack([bank.entries(slice(0, 1)), bank.entries(slice(1, 2))])
+    assert bank.frames.shape == (len(bank), 2)
+    joined = Memories.cat([bank[:1], bank[torch.tensor([1])]])
+    stacked = Memories.cat([bank.entries(slice(0, 1)), bank.entries(slice(1, 2))], dim=1)
     for other in (joined, stacked):
         assert torch.equal(other.frames, bank.frames)
         assert torch.equal(other.features, bank.features)

@@ -143,7 +143,7 @@ def test_one_frame_equals_the_predictors(track, state, tracked):
     """With one memory, and with more: then order, pointers and their distances count too."""
     number = PROMPTED + tracked + 1
     found, own, entry, memories = track(number, tracked)
-    assert len(memories) == tracked + 1
+    assert memories.frames.shape == (1, tracked + 1)
     assert own["pred_masks"].std() > 0.5
     assert difference(found.gated(), own["pred_masks"][:, 0]) < 1e-4
     assert difference(found.presence, own["object_score_logits"][:, 0]) < 1e-4

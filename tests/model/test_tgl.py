@@ -276,12 +276,12 @@ def test_silent_frames_do_not_depend_on_their_batch(tiny, tiny_frames):
     written = torch.tensor([1, 4])
     prediction = tiny.segment(plain[written], POSITIONS[0][written], None, None)
     entries = tiny.vision.write_memory(plain[written], prediction, POSITIONS[0][written])
-    bank = Memories.stack([entries.banks(slice(0, 1)), entries.banks(slice(1, 2))])
+    bank = Memories.cat([entries[:1], entries[1:2]], dim=1)
 
     def masks(chosen):
         chosen = torch.tensor(chosen)
         same = torch.zeros_like(chosen)
-        return tiny.segment(plain[chosen], POSITIONS[0][chosen], bank.banks(same), None).masks
+        return tiny.segment(plain[chosen], POSITIONS[0][chosen], bank[same], None).masks
 
     together = masks([0, 2, 3, 5, 6, 7])
     assert difference(masks([6]), together[4:5]) < 1e-5

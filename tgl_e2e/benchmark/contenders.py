@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from tgl_e2e.fit import Fit
 from tgl_e2e.inference import collected
 from tgl_e2e.inference.block_encoder import Chooser
 from tgl_e2e.inference.segmenter import VideoSegmenter
+from tgl_e2e.inference.video_pass import Job
 from tgl_e2e.model.tgl import TGL
-from tgl_e2e.moments import MomentsSpec, parse_moments
+from tgl_e2e.moments import parse_moments
 from tgl_e2e.video.reader import open_video
 from tgl_e2e.video.source import VideoSource
 
@@ -98,9 +100,8 @@ class _SetMoments(VideoSegmenter):
 
     set_to: Any = None
 
-    def _chooser(self, spec: MomentsSpec, intervals: list | None) -> Chooser:
-        count = len(intervals) if intervals is not None else self.count
-        return super()._chooser(spec, [self.set_to] * count)
+    def _chooser(self, job: Job) -> Chooser:
+        return super()._chooser(replace(job, intervals=[self.set_to] * len(job.texts)))
 
 
 class Ours:
@@ -123,7 +124,7 @@ class Ours:
         """Segments a video; returns its number of frames."""
         source, texts = source or self.source, texts or self.args.texts
         spans = self._spans(source.num_frames if end is None else end)
-        self.segmenter.set_to, self.segmenter.count = spans, texts
+        self.segmenter.set_to = spans
         found = self.segmenter.segment(
             source,
             self.texts(texts),

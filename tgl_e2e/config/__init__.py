@@ -15,6 +15,7 @@ from typing import Any
 from tgl_e2e.config.values import from_dict as from_dict
 from tgl_e2e.config.values import preset_names as preset_names
 from tgl_e2e.config.values import read_preset as read_preset
+from tgl_e2e.config.values import setting
 from tgl_e2e.errors import InputError
 
 CONFIG_NAME = "config.json"
@@ -24,48 +25,36 @@ CONFIG_NAME = "config.json"
 class VisionConfig:
     """SAM2: which architecture, which weights, which size."""
 
-    base: str | None = field(
-        default=None,
-        metadata={
-            "help": "SAM2.1 weights: hub id (facebook/sam2.1-hiera-base-plus) or .pt file; "
-            "null trains from scratch"
-        },
+    base: str | None = setting(
+        None,
+        "SAM2.1 weights: hub id (facebook/sam2.1-hiera-base-plus) or .pt file; "
+        "null trains from scratch",
     )
-    architecture: str = field(
-        default="sam2.1_hiera_b+",
-        metadata={"help": "name of a SAM2.1 or SAM2 yaml inside the sam2 package"},
+    architecture: str = setting(
+        "sam2.1_hiera_b+", "name of a SAM2.1 or SAM2 yaml inside the sam2 package"
     )
     overrides: dict[str, Any] = field(
         default_factory=dict,
         metadata={"help": "nested values laid over that yaml (sizes of a network from scratch)"},
     )
-    trunk: str | None = field(
-        default=None,
-        metadata={
-            "help": "in place of the yaml's Hiera: timm/NAME, a backbone of timm with maps at "
-            "strides 4 to 32; base then names its weights (a hub id of timm's, or a file)"
-        },
+    trunk: str | None = setting(
+        None,
+        "in place of the yaml's Hiera: timm/NAME, a backbone of timm with maps at "
+        "strides 4 to 32; base then names its weights (a hub id of timm's, or a file)",
     )
-    prior: bool = field(
-        default=False,
-        metadata={
-            "help": "semantic prior: the timm trunk's own classes per cell, in the space of the "
-            "text encoder, as an input of F_Adp"
-        },
+    prior: bool = setting(
+        False,
+        "semantic prior: the timm trunk's own classes per cell, in the space of the "
+        "text encoder, as an input of F_Adp",
     )
-    prior_dim: int = field(
-        default=0,
-        metadata={
-            "help": "width of what the prior learns beyond those classes (stage nouns); 0: nothing"
-        },
+    prior_dim: int = setting(
+        0, "width of what the prior learns beyond those classes (stage nouns); 0: nothing"
     )
-    image_size: int = field(default=1024, metadata={"help": "side S that frames are resized to"})
-    fit: str = field(
-        default="stretch",
-        metadata={
-            "help": "'stretch': frames are resized to S x S; 'pad': their longer side to S, with "
-            "the mean colour right and below"
-        },
+    image_size: int = setting(1024, "side S that frames are resized to")
+    fit: str = setting(
+        "stretch",
+        "'stretch': frames are resized to S x S; 'pad': their longer side to S, with "
+        "the mean colour right and below",
     )
 
 
@@ -73,26 +62,22 @@ class VisionConfig:
 class TextConfig:
     """The text encoder: which weights; the sizes of one from scratch (otherwise the base's)."""
 
-    base: str | None = field(
-        default=None,
-        metadata={
-            "help": "weights: hub id (FacebookAI/roberta-base, sentence-transformers/"
-            "all-MiniLM-L6-v2) or folder, "
-            "which also decides the sizes; null trains from scratch"
-        },
+    base: str | None = setting(
+        None,
+        "weights: hub id (FacebookAI/roberta-base, sentence-transformers/"
+        "all-MiniLM-L6-v2) or folder, "
+        "which also decides the sizes; null trains from scratch",
     )
-    architecture: str = field(
-        default="roberta", metadata={"help": "transformers' name of it: roberta or bert"}
-    )
+    architecture: str = setting("roberta", "transformers' name of it: roberta or bert")
     vocab_size: int = 50265
     hidden_size: int = 768
     num_layers: int = 12
     num_heads: int = 12
     intermediate_size: int = 3072
-    max_tokens: int = field(default=512, metadata={"help": "longest text, special tokens included"})
+    max_tokens: int = setting(512, "longest text, special tokens included")
     dropout: float = 0.1
-    adapter_layers: tuple[int, ...] = field(
-        default=(4, 8, 12), metadata={"help": "an adapter stands after each of these layers"}
+    adapter_layers: tuple[int, ...] = setting(
+        (4, 8, 12), "an adapter stands after each of these layers"
     )
 
 
@@ -100,20 +85,15 @@ class TextConfig:
 class AdapterConfig:
     """Cross-modal adapters (Eq. 1), one after each of the last three trunk stages."""
 
-    kind: str = field(
-        default="tgl", metadata={"help": "'tgl', or 'samwise' (SAMWISE's, so that its weights fit)"}
-    )
-    dim: int = field(default=256, metadata={"help": "width of the down-projected streams"})
+    kind: str = setting("tgl", "'tgl', or 'samwise' (SAMWISE's, so that its weights fit)")
+    dim: int = setting(256, "width of the down-projected streams")
     num_heads: int = 8
-    temporal: bool = field(
-        default=True, metadata={"help": "tokens of one patch attend to each other over all frames"}
+    temporal: bool = setting(True, "tokens of one patch attend to each other over all frames")
+    patch_sizes: tuple[int, ...] = setting(
+        (8, 4, 2), "side P of those patches, per adapter, in tokens"
     )
-    patch_sizes: tuple[int, ...] = field(
-        default=(8, 4, 2), metadata={"help": "side P of those patches, per adapter, in tokens"}
-    )
-    difference: bool = field(
-        default=False,
-        metadata={"help": "depth-wise convolution over time that starts as differences of frames"},
+    difference: bool = setting(
+        False, "depth-wise convolution over time that starts as differences of frames"
     )
 
 
@@ -121,36 +101,28 @@ class AdapterConfig:
 class PromptConfig:
     """The text prompt (Eq. 2)."""
 
-    kind: str = field(
-        default="tgl",
-        metadata={"help": "'tgl' ([CLS] and verbs), 'samwise' ([CLS]), 'samwise-verbs' (both)"},
-    )
+    kind: str = setting("tgl", "'tgl' ([CLS] and verbs), 'samwise' ([CLS]), 'samwise-verbs' (both)")
 
 
 @dataclass(frozen=True)
 class TAMConfig:
     """Temporal Alignment Module (A.2.2)."""
 
-    enabled: bool = field(
-        default=True,
-        metadata={"help": "false: none, M+ must be given or be all frames (SAMWISE's networks)"},
+    enabled: bool = setting(
+        True, "false: none, M+ must be given or be all frames (SAMWISE's networks)"
     )
     dim: int = 256
     num_heads: int = 8
     num_layers: int = 1
-    pooling: str = field(
-        default="mean",
-        metadata={
-            "help": "frame query from the feature map: 'mean', 'text' (attention pooling steered "
-            "by the sentence) or 'place' (the same, with each cell's place in the picture)"
-        },
+    pooling: str = setting(
+        "mean",
+        "frame query from the feature map: 'mean', 'text' (attention pooling steered "
+        "by the sentence) or 'place' (the same, with each cell's place in the picture)",
     )
-    smooth: int = field(
-        default=1,
-        metadata={
-            "help": "in inference scores are averaged over so many neighbouring frames, each "
-            "seen in another window; an odd number"
-        },
+    smooth: int = setting(
+        1,
+        "in inference scores are averaged over so many neighbouring frames, each "
+        "seen in another window; an odd number",
     )
 
 
@@ -158,44 +130,28 @@ class TAMConfig:
 class MemoryConfig:
     """Memory bank of MDP (Eq. 4 and 5) and its ablations."""
 
-    num_memories: int = field(default=6, metadata={"help": "nearest entries a frame attends to"})
-    num_pointers: int = field(default=16, metadata={"help": "nearest object pointers"})
-    pool: int = field(
-        default=1,
-        metadata={
-            "help": "2 keeps memories averaged over 2 x 2 cells: attention to them costs a fourth"
-        },
+    num_memories: int = setting(6, "nearest entries a frame attends to")
+    num_pointers: int = setting(16, "nearest object pointers")
+    pool: int = setting(
+        1, "2 keeps memories averaged over 2 x 2 cells: attention to them costs a fourth"
     )
-    bank: str = field(
-        default="relevant", metadata={"help": "'relevant': M+ frames only; 'all': every frame"}
+    bank: str = setting("relevant", "'relevant': M+ frames only; 'all': every frame")
+    present_only: bool = setting(
+        False,
+        "inference: an M+ frame in which no object was found is not remembered "
+        "and takes the path of M- frames (never with bank 'all' or where a "
+        "target is promised)",
     )
-    present_only: bool = field(
-        default=False,
-        metadata={
-            "help": "inference: an M+ frame in which no object was found is not remembered "
-            "and takes the path of M- frames (never with bank 'all' or where a "
-            "target is promised)"
-        },
+    anchor: float = setting(
+        0.0,
+        "inference with the network's own M+: memory begins at a frame whose "
+        "relevance is at least this share of the video's highest (the first such "
+        "frame of its block), and earlier frames come after it; 0: at the first "
+        "M+ frame",
     )
-    anchor: float = field(
-        default=0.0,
-        metadata={
-            "help": "inference with the network's own M+: memory begins at a frame whose "
-            "relevance is at least this share of the video's highest (the first such "
-            "frame of its block), and earlier frames come after it; 0: at the first "
-            "M+ frame"
-        },
-    )
-    mfe: bool = field(
-        default=True,
-        metadata={"help": "moment-aware feature extraction: M- frames use F_SAM, not F_Adp"},
-    )
-    conditional: bool = field(
-        default=False, metadata={"help": "inference: SAMWISE's conditional memory encoding (CME)"}
-    )
-    dual_path: bool = field(
-        default=True, metadata={"help": "false: every frame takes the language path (the baseline)"}
-    )
+    mfe: bool = setting(True, "moment-aware feature extraction: M- frames use F_SAM, not F_Adp")
+    conditional: bool = setting(False, "inference: SAMWISE's conditional memory encoding (CME)")
+    dual_path: bool = setting(True, "false: every frame takes the language path (the baseline)")
 
 
 @dataclass(frozen=True)
@@ -215,20 +171,15 @@ class TGLConfig:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     tam: TAMConfig = field(default_factory=TAMConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
-    freeze_bases: bool = field(
-        default=True,
-        metadata={
-            "help": "keep the bases as they were loaded: image encoder, prompt encoder and text "
-            "encoder; around a timm trunk, the trunk and the text encoder"
-        },
+    freeze_bases: bool = setting(
+        True,
+        "keep the bases as they were loaded: image encoder, prompt encoder and text "
+        "encoder; around a timm trunk, the trunk and the text encoder",
     )
     window: int = 8
     block: int = 64
-    windows: str = field(
-        default="dealt",
-        metadata={
-            "help": "'dealt': of n windows each sees every n-th frame of a block; 'contiguous'"
-        },
+    windows: str = setting(
+        "dealt", "'dealt': of n windows each sees every n-th frame of a block; 'contiguous'"
     )
 
     def __post_init__(self) -> None:

@@ -15,6 +15,24 @@ PRESETS = Path(__file__).parents[1] / "presets"
 RETIRED = {"config.adapter": {"regroup"}, "train": {"compile"}}
 
 
+def setting(default: Any, text: str) -> Any:
+    """A field of a configuration with its meaning, for :func:`describe`."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+def describe(config: type, prefix: str = "") -> list[str]:
+    """Lines for ``--help``: each value of a configuration with its default and meaning."""
+    lines = []
+    for item in dataclasses.fields(config):
+        factory = item.default_factory
+        if dataclasses.is_dataclass(factory):
+            lines += describe(factory, f"{prefix}{item.name}.")
+            continue
+        default = item.default if factory is dataclasses.MISSING else factory()
+        lines.append(f"  {prefix}{item.name} ({default})  {item.metadata.get('help', '')}".rstrip())
+    return lines
+
+
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
@@ -40,7 +58,7 @@ def from_dict(cls: type, values: Any, where: str) -> Any:
     arguments = {}
     for name, value in values.items():
         default = fields[name].default_factory
-        if default is not dataclasses.MISSING and dataclasses.is_dataclass(default):
+        if dataclasses.is_dataclass(default):
             value = from_dict(default, value, f"{where}.{name}")
         elif isinstance(value, list):
             value = tuple(value)

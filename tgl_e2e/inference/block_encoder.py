@@ -41,7 +41,24 @@ class Encoded:
         """What the paths of Eq. 4 read: F_Adp with language, F_SAM without (F_Adp without MFE)."""
         return self.adapted[pair] if language or not mfe else self.plain[pair[1]]
 
-    def take(self, features: FrameFeatures, frame: int, column: int, place: int) -> FrameFeatures:
+    def keep_adapted(
+        self, clip: AdaptedClip, expressions: Sequence[int], places: np.ndarray, needed: np.ndarray
+    ) -> None:
+        """F_Adp of the frames at ``places`` where it is ``needed`` (N, n); ``clip`` is of these
+        ``expressions``."""
+        for row, n in enumerate(expressions):
+            for column, at in enumerate(places.tolist()):
+                if needed[n, at]:
+                    frame = row * len(places) + column
+                    self.adapted[n, at] = self._taken(clip.features, frame, column, at)
+                    self.prompts[n, at] = clip.prompts[row : row + 1]
+
+    def keep_plain(self, features: FrameFeatures, places: np.ndarray) -> None:
+        """F_SAM of the frames at ``places``."""
+        for row, at in enumerate(places.tolist()):
+            self.plain[at] = self._taken(features, row, row, at)
+
+    def _taken(self, features: FrameFeatures, frame: int, column: int, place: int) -> FrameFeatures:
         """Frame ``frame`` of a batch, ``column`` of its finest level. Copies: views would keep the
         whole batch alive."""
         if place not in self.finest:
@@ -92,13 +109,11 @@ class BlockEncoder:
         relevant = choose(block, encoded.relevance)
         if not self.tam_stride:
             encoded.relevance = relevant.astype(np.float32)
-        language = self.path.language(relevant)
-        if self.path.mfe:
-            for pair in [pair for pair in encoded.adapted if not language[pair]]:
-                del encoded.adapted[pair], encoded.prompts[pair]
-        self._adapt_rest(block, language, encoded)
-        if self.path.mfe:
-            self.add_plain(block, np.flatnonzero(~language.all(axis=0)), encoded)
+        needed = self.path.adapted(self.path.language(relevant))
+        for pair in [pair for pair in encoded.adapted if not needed[pair]]:
+            del encoded.adapted[pair], encoded.prompts[pair]
+        self._adapt_rest(block, needed, encoded)
+        self.add_plain(block, np.flatnonzero(~needed.all(axis=0)), encoded)
         return encoded, relevant
 
     def add_plain(self, block: Block, places: np.ndarray, encoded: Encoded) -> None:
@@ -106,8 +121,7 @@ class BlockEncoder:
         places = np.array([at for at in places if at not in encoded.plain], dtype=int)
         for first in range(0, len(places), self.batch_frames):
             chosen = places[first : first + self.batch_frames]
-            features = self.model.extract_plain(self._prefix(block, chosen))
-            _keep(features, chosen, encoded)
+            encoded.keep_plain(self.model.extract_plain(self._prefix(block, chosen)), chosen)
 
     # --- steps -----------------------------------------------------------------------------
 
@@ -123,15 +137,12 @@ class BlockEncoder:
             if choose is None:
                 continue
             # Other windows' scores may be missing yet; only this window's columns are looked at.
-            language = self.path.language(choose(block, _sigmoid(logits)))
-            own = list(enumerate(window))
-            for n in range(len(logits)):
-                self._keep_adapted(clip, n, n, own, language, encoded)
-            carried = [(row, at) for row, at in own if not language[:, at].all()]
-            if carried and self.path.mfe:
-                rows, places = (list(x) for x in zip(*carried, strict=True))
-                features = self.model.extract_plain([level[rows] for level in prefix])
-                _keep(features, places, encoded)
+            needed = self.path.adapted(self.path.language(choose(block, _sigmoid(logits))))
+            encoded.keep_adapted(clip, range(len(logits)), window, needed)
+            rows = np.flatnonzero(~needed[:, window].all(axis=0))
+            if len(rows):
+                plain = self.model.extract_plain([level[rows.tolist()] for level in prefix])
+                encoded.keep_plain(plain, window[rows])
         relevance = np.zeros_like(logits)
         relevance[:, scored] = _sigmoid(smoothed(logits[:, scored], self.smooth))
         if self.tam_stride > 1:
@@ -139,10 +150,9 @@ class BlockEncoder:
             relevance = np.stack([np.interp(every, scored, row[scored]) for row in relevance])
         return relevance.astype(np.float32)
 
-    def _adapt_rest(self, block: Block, language: np.ndarray, encoded: Encoded) -> None:
+    def _adapt_rest(self, block: Block, needed: np.ndarray, encoded: Encoded) -> None:
         """F_Adp of frames that need it and were not scored. A sentence's windows hold its own
         frames alone: which others run beside it changes nothing."""
-        needed = self.path.adapted(language)
         groups: dict[tuple[int, ...], list[int]] = {}
         for n, row in enumerate(needed):
             places = tuple(int(at) for at in np.flatnonzero(row) if (n, at) not in encoded.adapted)
@@ -156,8 +166,7 @@ class BlockEncoder:
         said = [(chosen, self.tokens[group]) for chosen, group in parts]
         clips = self._adapted(block, said, align=False)
         for (chosen, group), (_, clip) in zip(parts, clips, strict=True):
-            for row, n in enumerate(group):
-                self._keep_adapted(clip, row, n, list(enumerate(chosen)), needed, encoded)
+            encoded.keep_adapted(clip, group, chosen, needed)
 
     def _adapted(
         self, block: Block, said: Sequence[tuple[np.ndarray, TextTokens]], align: bool
@@ -182,23 +191,6 @@ class BlockEncoder:
     def _prefix(self, block: Block, positions: np.ndarray) -> list[Tensor]:
         return self.model.encode_prefix(block.images[positions].to(self.device))
 
-    def _keep_adapted(
-        self,
-        clip: AdaptedClip,
-        row: int,
-        n: int,
-        places: Sequence[tuple[int, int]],
-        language: np.ndarray,
-        encoded: Encoded,
-    ) -> None:
-        """Keeps the frames of clip ``row`` that sentence ``n`` needs; places: (column, place)."""
-        length = len(clip.features) // len(clip.prompts)
-        for column, at in places:
-            if language[n, at] or not self.path.mfe:
-                frame = row * length + column
-                encoded.adapted[n, int(at)] = encoded.take(clip.features, frame, column, int(at))
-                encoded.prompts[n, int(at)] = clip.prompts[row : row + 1]
-
 
 def every_frame(block: Block, relevance: np.ndarray) -> np.ndarray:
     """A Chooser: everything is M+."""
@@ -222,8 +214,3 @@ def smoothed(logits: np.ndarray, width: int) -> np.ndarray:
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     """Probabilities, 0 where the logit is unknown."""
     return np.where(np.isnan(logits), 0, 1 / (1 + np.exp(-logits.clip(-60, 60))))
-
-
-def _keep(features: FrameFeatures, places: Sequence[int], encoded: Encoded) -> None:
-    for row, at in enumerate(places):
-        encoded.plain[int(at)] = encoded.take(features, row, row, int(at))

@@ -46,43 +46,39 @@ class OutputFolder:
     def __init__(self, path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()):
         self.path = Path(path)
         self._inputs = [Path(p).resolve() for p in inputs]
-        self._made: list[Path] = []  # outermost first
 
     def __enter__(self) -> Path:
-        path = self.path.absolute()
         self._check_existing()
-        self._make_parents()
+        path = self.path.absolute()
         # Known by a sum of the name, which may be as long as a name can be.
         key = f".tgl-{zlib.crc32(os.fsencode(path.name)):08x}"
-        self._lock = locked(path.parent / f"{key}.lock", f"{self.path}: another run")
-        try:
-            self._lock.__enter__()
-        except OSError as error:
-            self._remove_made()
-            raise self._unwritable(error) from None
-        # Beside `path` where that is new, so that it appears at once; inside it where it exists,
-        # since it may be another disk than its parent's.
-        parent = path if path.is_dir() else path.parent
-        self._temporary = parent / f"{key}.partial"
-        try:
-            shutil.rmtree(self._temporary, ignore_errors=True)  # of a run that was killed
-            self._temporary.mkdir()
-        except OSError as error:
-            self._lock.__exit__(None, None, None)
-            self._remove_made()
-            raise self._unwritable(error) from None
+        with contextlib.ExitStack() as stack:
+            try:
+                for folder in reversed(path.parents):
+                    if not folder.exists():
+                        folder.mkdir()
+                        stack.callback(_remove_if_empty, folder)
+                lock = path.parent / f"{key}.lock"
+                stack.enter_context(locked(lock, f"{self.path}: another run"))
+                # Beside `path` where that is new, so that it appears at once; inside it where it
+                # exists, since it may be another disk than its parent's.
+                parent = path if path.is_dir() else path.parent
+                self._temporary = parent / f"{key}.partial"
+                shutil.rmtree(self._temporary, ignore_errors=True)  # of a run that was killed
+                self._temporary.mkdir()
+            except OSError as error:
+                raise InputError(
+                    f"{self.path}: cannot be written ({error.strerror}), give another --output"
+                ) from None
+            self._held = stack.pop_all()
         return self._temporary
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        try:
+        with self._held:
             if kind is None:
                 self._move_in_place()
             else:
                 shutil.rmtree(self._temporary, ignore_errors=True)
-        finally:
-            self._lock.__exit__(None, None, None)
-            if kind is not None:
-                self._remove_made()
 
     def _check_existing(self) -> None:
         if not (self.path.exists() or self.path.is_symlink()):
@@ -99,16 +95,6 @@ class OutputFolder:
         for source in self._inputs:
             if any(source == r or r in source.parents for r in replaced):
                 raise InputError(f"{source}: lies in the output folder, give another --output")
-
-    def _make_parents(self) -> None:
-        try:
-            for folder in reversed(self.path.absolute().parents):
-                if not folder.exists():
-                    folder.mkdir()
-                    self._made.append(folder)
-        except OSError as error:
-            self._remove_made()
-            raise self._unwritable(error) from None
 
     def _move_in_place(self) -> None:
         try:
@@ -139,17 +125,10 @@ class OutputFolder:
                     return self._temporary.rename(place)
         return self._temporary
 
-    def _remove_made(self) -> None:
-        for folder in reversed(self._made):
-            try:
-                folder.rmdir()
-            except OSError:
-                return  # somebody put something there meanwhile
 
-    def _unwritable(self, error: OSError) -> InputError:
-        return InputError(
-            f"{self.path}: cannot be written ({error.strerror}), give another --output"
-        )
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # it holds the results, or what somebody put there
+        folder.rmdir()
 
 
 def write_outputs(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,42 +18,15 @@ def ahead(items: Iterator[Item], places: int) -> Iterator[Item]:
     Args:
         places: items that wait to be used at most.
     """
-    waiting: queue.Queue = queue.Queue(places)
-    stopped = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not _put(waiting, stopped, (item, None)):
-                    return
-            _put(waiting, stopped, (None, StopIteration()))
-        except BaseException as error:
-            _put(waiting, stopped, (None, error))
-
-    thread = threading.Thread(target=work, name="reading", daemon=True)
-    thread.start()
+    end, thread = object(), ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    waiting = deque(thread.submit(next, items, end) for _ in range(places + 1))
     try:
-        while True:
-            item, error = waiting.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, items, end))
             yield item
+            del item  # which may be large, while the next one is waited for
     finally:
-        stopped.set()
-        thread.join()
-
-
-def _put(waiting: queue.Queue, stopped: threading.Event, item: tuple) -> bool:
-    """Waits for a free place; False where nobody will ever take the item."""
-    while not stopped.is_set():
-        try:
-            waiting.put(item, timeout=0.1)
-            return True
-        except queue.Full:
-            continue
-    return False
+        thread.shutdown(cancel_futures=True)
 
 
 def side_by_side(

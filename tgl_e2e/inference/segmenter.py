@@ -10,13 +10,13 @@ import torch
 
 from tgl_e2e.errors import InputError
 from tgl_e2e.fit import Fit
-from tgl_e2e.inference.block_encoder import Chooser
+from tgl_e2e.inference.block_encoder import Chooser, every_frame
 from tgl_e2e.inference.block_reader import Block, Progress
 from tgl_e2e.inference.collected import Collected
 from tgl_e2e.inference.prefetch import behind
-from tgl_e2e.inference.video_pass import PassOptions, VideoPass
+from tgl_e2e.inference.video_pass import Job, PassOptions, VideoPass
 from tgl_e2e.model.tgl import TGL
-from tgl_e2e.moments import MomentsSpec, check_inside, inside, parse_moments
+from tgl_e2e.moments import check_inside, inside, parse_moments
 from tgl_e2e.results import FrameResult, Segmentation
 from tgl_e2e.video.reader import open_video
 from tgl_e2e.video.source import VideoSource
@@ -103,14 +103,9 @@ class VideoSegmenter:
         Raises:
             InputError: whatever is wrong with video, texts or moments.
         """
-        source, spec, frames = self._open(video, texts, moments, (start, end, stride))
-        results: list[Segmentation] = []
-        for first in range(0, len(texts), self.max_texts):
-            chosen = slice(first, first + self.max_texts)
-            intervals = spec.intervals_for(texts)[chosen] if spec.intervals is not None else None
-            results += self._segment_group(source, texts[chosen], spec, intervals, frames)
-        if spec.intervals is not None and source.num_frames is not None:
-            check_inside(spec, source.num_frames, texts)  # a file's length is known once it is read
+        job = self._open(video, texts, moments, (start, end, stride))
+        results = [found for group in self._groups(job) for found in self._segment_group(group)]
+        _check_inside(job)  # a file's length is known once it is read
         return results
 
     def relevance(self, video: Any, texts: Sequence[str]) -> np.ndarray:
@@ -119,11 +114,10 @@ class VideoSegmenter:
         Raises:
             InputError: as `segment` does; also for a network without TAM.
         """
-        source, _, frames = self._open(video, texts, "auto", (0, None, 1))
         rows = []
-        for first in range(0, len(texts), self.max_texts):
-            run = self._pass(source, texts[first : first + self.max_texts], frames)
-            rows.append(np.concatenate([block.relevance for block in run.scores()], axis=1))
+        for group in self._groups(self._open(video, texts, "auto", (0, None, 1))):
+            blocks = self._pass(group).scores()
+            rows.append(np.concatenate([block.relevance for block in blocks], axis=1))
         return np.concatenate(rows)
 
     def stream(
@@ -144,34 +138,25 @@ class VideoSegmenter:
         Raises:
             InputError: also for ``top-k`` and ``always_target``, which need the whole video first.
         """
-        source, spec, frames = self._open(video, texts, moments, (start, end, stride))
-        if spec.k is not None or self.always_target:
+        job = self._open(video, texts, moments, (start, end, stride))
+        if job.spec.k is not None or self.always_target:
             raise InputError(
                 "stream: top-k and always_target need the scores of the whole video; use segment"
             )
-        return self._stream(source, texts, spec, frames)
+        return self._stream(job)
 
-    def _stream(
-        self,
-        source: VideoSource,
-        texts: Sequence[str],
-        spec: MomentsSpec,
-        frames: tuple[int, int | None, int],
-    ) -> Iterator[FrameResult]:
-        intervals = spec.intervals_for(texts) if spec.intervals is not None else None
-        reading = self._pass(source, texts, frames)
-        for block in reading.blocks("segmenting", self._chooser(spec, intervals)):
+    def _stream(self, job: Job) -> Iterator[FrameResult]:
+        for block in self._pass(job).blocks(self._chooser(job)):
             for i, number in enumerate(block.numbers):
-                masks = self.fit.to_size(block.logits[:, i], source.size)
+                masks = self.fit.to_size(block.logits[:, i], job.source.size)
                 yield FrameResult(int(number), masks, block.relevance[:, i])
-        if spec.intervals is not None and source.num_frames is not None:
-            check_inside(spec, source.num_frames, texts)
+        _check_inside(job)
 
     # --- one group of sentences ------------------------------------------------------------
 
     def _open(
         self, video: Any, texts: Sequence[str], moments: Any, frames: tuple[int, int | None, int]
-    ) -> tuple[VideoSource, MomentsSpec, tuple[int, int | None, int]]:
+    ) -> Job:
         if isinstance(texts, str) or not texts:
             raise InputError("texts: give a list of at least one sentence")
         self.model.text.tokenize(list(texts))  # raises before any frame is read
@@ -185,113 +170,69 @@ class VideoSegmenter:
                 )
             raise InputError(f"tam_stride 0: moments {spec.kind!r} need scores; give 1 or more")
         source = video if isinstance(video, VideoSource) else open_video(video)
-        if spec.intervals is not None:
-            spec.intervals_for(texts)
-            if source.num_frames is not None:
-                check_inside(spec, source.num_frames, texts)
-        return source, spec, frames
+        intervals = None if spec.intervals is None else spec.intervals_for(texts)
+        job = Job(source, list(texts), frames, spec, intervals)
+        _check_inside(job)
+        return job
 
-    def _segment_group(
-        self,
-        source: VideoSource,
-        texts: Sequence[str],
-        spec: MomentsSpec,
-        intervals: list | None,
-        frames: tuple[int, int | None, int],
-    ) -> list[Segmentation]:
-        collected = Collected(source, self.fit, texts, self.keep_logits)
-        if spec.k is None:
-            self._collect(
-                source,
-                texts,
-                frames,
-                self._chooser(spec, intervals),
-                collected,
-                anchored=spec.kind == "auto",
-            )
-            lost = [n for n in range(len(texts)) if not collected.any_relevant(n)]
-            if self.always_target and lost and spec.kind == "auto":
-                self._segment_best(
-                    source, texts, frames, lost, ALWAYS_TARGET_FRAMES, None, collected
-                )
+    def _groups(self, job: Job) -> Iterator[Job]:
+        """Expressions that run side by side."""
+        places = range(len(job.texts))
+        for first in places[:: self.max_texts]:
+            yield job.only(places[first : first + self.max_texts])
+
+    def _segment_group(self, job: Job) -> list[Segmentation]:
+        found, auto = Collected(job, self.fit, self.keep_logits), job.spec.kind == "auto"
+        if job.spec.k is None:
+            self._collect(job, self._chooser(job), found, anchored=auto)
+            lost = np.flatnonzero(~found.joined("relevant").any(axis=1))
+            if self.always_target and auto and len(lost):
+                self._segment_best(job, lost, ALWAYS_TARGET_FRAMES, found)
         else:
-            scores = self._pass(source, texts, frames).scores()
-            for block in scores:
-                collected.add_scores(block)
-            self._segment_best(
-                source, texts, frames, list(range(len(texts))), spec.k, intervals, collected
-            )
-        collected.clear_what_was_not_found()
-        return collected.segmentations()
+            for block in self._pass(job).scores():
+                found.add(block)
+            self._segment_best(job, range(len(job.texts)), job.spec.k, found)
+        found.clear_what_was_not_found()
+        return found.segmentations()
 
-    def _segment_best(
-        self,
-        source: VideoSource,
-        texts: Sequence[str],
-        frames: tuple[int, int | None, int],
-        chosen: list[int],
-        k: int,
-        intervals: list | None,
-        collected: Collected,
-    ) -> None:
+    def _segment_best(self, job: Job, chosen: Sequence[int], k: int, found: Collected) -> None:
         """Second pass over the video: M+ are the k frames that scored highest in the first."""
-        numbers, relevance = collected.numbers(), collected.relevance()
+        job, numbers = job.only(chosen), found.joined("numbers")
         best = np.zeros((len(chosen), len(numbers)), dtype=bool)
-        for row, n in enumerate(chosen):
-            allowed = (
-                np.ones(len(numbers), bool) if intervals is None else inside(numbers, intervals[n])
-            )
-            ranked = np.argsort(np.where(allowed, -relevance[n], np.inf), kind="stable")
+        for row, relevance in enumerate(found.joined("relevance")[chosen]):
+            allowed = np.ones(len(numbers), bool)
+            if job.intervals is not None:
+                allowed = inside(numbers, job.intervals[row])
+            ranked = np.argsort(np.where(allowed, -relevance, np.inf), kind="stable")
             best[row, ranked[: min(k, allowed.sum())]] = True
-        second = Collected(source, self.fit, [texts[n] for n in chosen], self.keep_logits)
-        self._collect(
-            source,
-            [texts[n] for n in chosen],
-            frames,
-            lambda block, _: best[:, block.index : block.index + len(block)],
-            second,
-        )
-        collected.replace(chosen, second)
+        second = Collected(job, self.fit, self.keep_logits)
+        self._collect(job, lambda block, _: best[:, block.index : block.index + len(block)], second)
+        found.replace(chosen, second)
 
-    def _collect(
-        self,
-        source: VideoSource,
-        texts: Sequence[str],
-        frames: tuple[int, int | None, int],
-        choose: Chooser,
-        collected: Collected,
-        anchored: bool = False,
-    ) -> None:
-        run = self._pass(source, texts, frames, anchored)
-        behind(collected.add, run.blocks("segmenting", choose))
-        behind(collected.fill, run.earlier_blocks(collected.waiting(), collected.held()))
+    def _collect(self, job: Job, choose: Chooser, found: Collected, anchored: bool = False) -> None:
+        run = self._pass(job, anchored)
+        behind(found.add, run.blocks(choose))
+        behind(found.fill, run.earlier_blocks())
 
-    def _pass(
-        self,
-        source: VideoSource,
-        texts: Sequence[str],
-        frames: tuple[int, int | None, int],
-        anchored: bool = False,
-    ) -> VideoPass:
-        return VideoPass(
-            self.model,
-            source,
-            texts,
-            frames,
-            PassOptions(self.batch_frames, self.tam_stride, self.progress, self.always_target),
-            anchored,
-        )
+    def _pass(self, job: Job, anchored: bool = False) -> VideoPass:
+        options = PassOptions(self.batch_frames, self.tam_stride, self.progress, self.always_target)
+        return VideoPass(self.model, job, options, anchored)
 
-    def _chooser(self, spec: MomentsSpec, intervals: list | None) -> Chooser:
+    def _chooser(self, job: Job) -> Chooser:
         def choose(block: Block, relevance: np.ndarray) -> np.ndarray:
-            if spec.kind == "all":
-                return np.ones(relevance.shape, dtype=bool)
-            if intervals is not None:
-                numbers = block.numbers
-                return np.stack([inside(numbers, given) for given in intervals])
+            if job.spec.kind == "all":
+                return every_frame(block, relevance)
+            if job.intervals is not None:
+                return np.stack([inside(block.numbers, given) for given in job.intervals])
             return relevance >= self.threshold
 
         return choose
+
+
+def _check_inside(job: Job) -> None:
+    """InputError where given intervals lie outside of a video whose length is known."""
+    if job.intervals is not None and job.source.num_frames is not None:
+        check_inside(job.spec, job.source.num_frames, job.texts)
 
 
 def texts_at_once(model: TGL) -> int:

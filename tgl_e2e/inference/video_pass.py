@@ -8,7 +8,7 @@ batching never change a result. Peak memory depends on the block, not on the len
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,28 +22,47 @@ from tgl_e2e.inference.memory_start import Remembered, begin_memory
 from tgl_e2e.inference.prefetch import ahead
 from tgl_e2e.model.dual_path import PathStep
 from tgl_e2e.model.features import ABSENT_LOGIT, FrameFeatures, MaskPrediction
-from tgl_e2e.model.memory import Memories, MemoryBank
+from tgl_e2e.model.memory import MemoryBank
 from tgl_e2e.model.samwise import may_reconsider
 from tgl_e2e.model.tgl import TGL
+from tgl_e2e.moments import Intervals, MomentsSpec
 from tgl_e2e.video.source import VideoSource
+
+
+@dataclass(frozen=True)
+class Job:
+    """N expressions in part of a video.
+
+    frames: start, end and stride; spec: how M+ is found; intervals: those given for each
+    expression, None where none are.
+    """
+
+    source: VideoSource
+    texts: list[str]
+    frames: tuple[int, int | None, int]
+    spec: MomentsSpec
+    intervals: list[Intervals] | None
+
+    def only(self, chosen: Sequence[int]) -> Job:
+        """The same for some of the expressions."""
+        return replace(
+            self,
+            texts=[self.texts[n] for n in chosen],
+            intervals=self.intervals and [self.intervals[n] for n in chosen],
+        )
 
 
 @dataclass
 class BlockResult:
     """numbers: (n,) original frame numbers; index: of the first of them; relevance: (N, n) float32;
-    relevant: (N, n) bool, M+; logits: (N, n, h, w) mask logits; waiting: (N, n) bool, frames that
-    have no mask yet, since nothing was remembered when they came or they are earlier than the
-    anchor; held: (N, n) bool, those of them that language segments; restarted: (N,) bool, memory
-    begins anew in this block, and all frames before it wait."""
+    relevant: (N, n) bool, M+; logits: (N, n, h, w) mask logits, None where scores alone were asked
+    for."""
 
     numbers: np.ndarray
     index: int
     relevance: np.ndarray
     relevant: np.ndarray
-    logits: Tensor
-    waiting: np.ndarray
-    held: np.ndarray
-    restarted: np.ndarray
+    logits: Tensor | None = None
 
 
 @dataclass
@@ -67,33 +86,29 @@ class PassOptions:
 
 
 class VideoPass:
-    """N sentences in one video: what is remembered, and what is done block by block.
+    """What is remembered of N expressions, and what is done block by block.
 
     Args:
         anchored: whether M+ is the network's own choice, so that :mod:`memory_start` decides which
             frame memory begins with; otherwise it is the first of M+.
     """
 
-    def __init__(
-        self,
-        model: TGL,
-        source: VideoSource,
-        texts: Sequence[str],
-        frames: tuple[int, int | None, int],
-        options: PassOptions,
-        anchored: bool,
-    ) -> None:
+    def __init__(self, model: TGL, job: Job, options: PassOptions, anchored: bool = False) -> None:
         self.model = model
         self.path = model.dual_path
         self.options = options
-        self.source = source
-        self.frames = frames
+        self.job = job
         self.device = next(self.model.parameters()).device
-        tokens = self.model.text.tokenize(list(texts)).to(self.device)
+        tokens = self.model.text.tokenize(job.texts).to(self.device)
         self.encoder = BlockEncoder(
             model, self.path, tokens, options.tam_stride, options.batch_frames
         )
-        self.remembered = [Remembered() for _ in texts]
+        self.remembered = [Remembered() for _ in job.texts]
+        # Frames (N, n) of each block that have no mask yet, since nothing was remembered when they
+        # came or they are earlier than the anchor; those of them that language segments; and M+.
+        self._waiting: list[np.ndarray] = []
+        self._held: list[np.ndarray] = []
+        self._relevant: list[np.ndarray] = []
         memory = model.config.memory
         splits = self.path.two_paths and not self.path.all_enter
         self.share = memory.anchor if anchored and splits else 0.0
@@ -109,8 +124,8 @@ class VideoPass:
     def _read(self, stage: str) -> Iterator[Block]:
         config = self.model.config
         return read_blocks(
-            self.source,
-            self.frames,
+            self.job.source,
+            self.job.frames,
             config.block,
             Fit.of(self.model),
             stage,
@@ -126,11 +141,9 @@ class VideoPass:
             with computing(self.model):
                 relevance = self.encoder.relevance(block)
             none = np.zeros(relevance.shape, bool)
-            yield BlockResult(
-                block.numbers, block.index, relevance, none, torch.empty(0), none, none, none[:, 0]
-            )
+            yield BlockResult(block.numbers, block.index, relevance, none)
 
-    def blocks(self, stage: str, choose: Chooser) -> Iterator[BlockResult]:
+    def blocks(self, choose: Chooser) -> Iterator[BlockResult]:
         """Masks and relevance of every block, in order.
 
         What a block shows does not depend on what is remembered: where threads are shared, the next
@@ -139,7 +152,7 @@ class VideoPass:
         share = self.encoder.share
 
         def encoded() -> Iterator[tuple[Block, Encoded, np.ndarray]]:
-            for block in self._read(stage):
+            for block in self._read("segmenting"):
                 with computing(self.model):
                     features, relevant = self.encoder.encode(block, choose)
                 yield block, features, relevant
@@ -150,16 +163,13 @@ class VideoPass:
             del features  # a block's worth of memory, while the next is waited for
             yield result
 
-    def earlier_blocks(self, waiting: np.ndarray, held: np.ndarray) -> Iterator[EarlierResult]:
-        """Frames before the anchor, from a second reading of the file up to there: M+ frames in
-        time order, then the others.
-
-        Args:
-            waiting: (N, T) bool, the frames that :meth:`blocks` left without a mask.
-            held: (N, T) bool, those of them that language segments.
-        """
+    def earlier_blocks(self) -> Iterator[EarlierResult]:
+        """The frames that :meth:`blocks` left without a mask, from a second reading of the file up
+        to the last of them: M+ frames in time order, then the others."""
         firsts = [remembered.first_entries for remembered in self.remembered]
-        waiting = waiting & np.array([entries is not None for entries in firsts])[:, None]
+        waiting = np.concatenate(self._waiting, axis=1)
+        waiting &= np.array([entries is not None for entries in firsts])[:, None]
+        held = np.concatenate(self._held, axis=1)
         if not waiting.any():
             return
         last = int(np.flatnonzero(waiting.any(axis=0))[-1])
@@ -187,23 +197,16 @@ class VideoPass:
         written = self.path.written(language) & start.allowed
         missed = self._write_in_order(block, encoded, language, written & ~start.begun, logits)
         written &= ~missed
-        banks = [bank.read() if len(bank) else None for bank in self.banks]
-        waiting = ~written & (start.before | np.array([bank is None for bank in banks])[:, None])
-        self._propagate(block, encoded, ~written & ~waiting, logits, banks)
-        for remembered, entries in zip(self.remembered, banks, strict=True):
-            if remembered.first_entries is None and entries is not None:
-                remembered.first_entries = entries.entries(slice(0, self.path.keep)).clone()
-            remembered.bank.prune(self.path.keep)
-        return BlockResult(
-            block.numbers,
-            block.index,
-            encoded.relevance,
-            relevant,
-            logits,
-            waiting,
-            language & start.before,
-            start.restarted,
-        )
+        nothing = np.array([len(bank) == 0 for bank in self.banks])
+        waiting = ~written & (start.before | nothing[:, None])
+        self._propagate(block, encoded, ~written & ~waiting, logits)
+        for earlier, held, chosen in zip(self._waiting, self._held, self._relevant, strict=True):
+            earlier[start.restarted] = True  # memory begins anew: all frames before it wait
+            held[start.restarted] = chosen[start.restarted]
+        self._waiting.append(waiting)
+        self._held.append(language & start.before)
+        self._relevant.append(relevant)
+        return BlockResult(block.numbers, block.index, encoded.relevance, relevant, logits)
 
     def _segment_earlier(self, block: Block, waiting: np.ndarray, held: np.ndarray) -> Tensor:
         """Mask logits (N, n, h, w) of a block's frames that come before what is remembered."""
@@ -213,10 +216,7 @@ class VideoPass:
         else:
             encoded = Encoded(np.empty(0))
         missed = self._write_in_order(block, encoded, held, held, logits)
-        banks = [bank.read() if len(bank) else None for bank in self.banks]
-        self._propagate(block, encoded, waiting & (~held | missed), logits, banks)
-        for bank in self.banks:
-            bank.prune(self.path.keep)
+        self._propagate(block, encoded, waiting & (~held | missed), logits)
         return logits
 
     def _write_in_order(
@@ -256,7 +256,7 @@ class VideoPass:
             for row, (n, at) in enumerate(step.pairs):
                 logits[n, at] = gated[row]
                 if seen is None or seen[row]:
-                    entry = fresh.banks(slice(row, row + 1)).clone()
+                    entry = fresh[row : row + 1].clone()
                     self.remembered[n].write(entry, float(encoded.relevance[n, at]))
                 else:
                     missed[n, at] = self.path.two_paths
@@ -281,26 +281,27 @@ class VideoPass:
         return taken
 
     def _propagate(
-        self,
-        block: Block,
-        encoded: Encoded,
-        carried: np.ndarray,
-        logits: Tensor,
-        banks: Sequence[Memories | None],
+        self, block: Block, encoded: Encoded, carried: np.ndarray, logits: Tensor
     ) -> None:
-        """M- frames (N, n), in batches: they depend on the bank alone, not on one another."""
+        """M- frames (N, n), in batches: they depend on the bank alone, not on one another. The bank
+        keeps what later frames may need."""
         if self.path.mfe:  # where language found nothing, F_SAM is not there yet
             self.encoder.add_plain(block, np.flatnonzero(carried.any(axis=0)), encoded)
-        for n, row in enumerate(carried):
-            mine = np.flatnonzero(row).tolist()
+        for n, (remembered, row) in enumerate(zip(self.remembered, carried, strict=True)):
+            if not len(remembered.bank):
+                continue
+            memories, mine = remembered.bank.read(), np.flatnonzero(row).tolist()
             for first in range(0, len(mine), self.options.batch_frames):
                 chosen = mine[first : first + self.options.batch_frames]
                 features = FrameFeatures.cat(
                     [encoded.features((n, at), False, self.path.mfe) for at in chosen]
                 )
-                bank, numbers = banks[n].expand(len(chosen)), self._numbers(block, chosen)
+                bank, numbers = memories.expand(len(chosen)), self._numbers(block, chosen)
                 prediction = self.path.segment(features, numbers, bank, None)
                 logits[n, chosen] = prediction.gated()
+            if remembered.first_entries is None:
+                remembered.first_entries = memories.entries(slice(0, self.path.keep)).clone()
+            remembered.bank.prune(self.path.keep)
 
     def _numbers(self, block: Block, positions: Sequence[int]) -> Tensor:
         """Places of frames in time, for the memory: processed frames count, as in training. They

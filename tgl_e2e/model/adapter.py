@@ -11,7 +11,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from tgl_e2e.model import cpu
-from tgl_e2e.model.attention import Attention, sine_grid, time_embedding
+from tgl_e2e.model.attention import Attention, join_patches, over_time, sine_grid, time_embedding
 
 
 class TemporalAttention(nn.Module):
@@ -39,21 +39,12 @@ class TemporalAttention(nn.Module):
         Returns:
             (B, T, H, W, D), to be added to ``x``.
         """
-        batch, _, height, _, dim = x.shape
         patch = self.patch_size
         tokens = rearrange(self.norm(x), "b t (h p) (w q) d -> b h w t (p q) d", p=patch, q=patch)
-        when = time_embedding(times, dim).to(tokens.dtype)  # (B, T, D)
+        when = time_embedding(times, x.shape[-1]).to(tokens.dtype)  # (B, T, D)
         tokens = tokens + self.position + when[:, None, None, :, None, :]
         tokens = rearrange(tokens, "b h w t s d -> (b h w) (t s) d")
-        attended = self.attention(tokens, tokens)
-        return rearrange(
-            attended,
-            "(b h w) (t p q) d -> b t (h p) (w q) d",
-            b=batch,
-            h=height // patch,
-            p=patch,
-            q=patch,
-        )
+        return join_patches(self.attention(tokens, tokens), x.shape, patch)
 
 
 def resize_patch(position: Tensor, patch_size: int) -> Tensor:
@@ -85,9 +76,7 @@ class TemporalDifference(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, D) -> (B, T, H, W, D), to be added to ``x``."""
-        batch, _, height, width, _ = x.shape
-        series = rearrange(x, "b t h w d -> (b h w) d t")
-        return rearrange(self.conv(series), "(b h w) d t -> b t h w d", b=batch, h=height, w=width)
+        return over_time(self.conv, x)
 
 
 def by_patch_rows(

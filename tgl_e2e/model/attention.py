@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -36,13 +37,55 @@ class Attention(nn.Module):
         Returns:
             (N, Lq, D)
         """
-        query = rearrange(self.query(x), "n l (h d) -> n h l d", h=self.num_heads)
-        key, value = rearrange(
-            self.key_value(context), "n l (two h d) -> two n h l d", two=2, h=self.num_heads
-        )
-        mask = None if context_mask is None else context_mask[:, None, None, :]  # (N, 1, 1, Lk)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.out(rearrange(attended, "n h l d -> n l (h d)"))
+        key, value = self.key_value(context).chunk(2, dim=-1)
+        return self.out(attend_heads(self.query(x), key, value, self.num_heads, context_mask))
+
+
+def attend_heads(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Softmax attention of several heads, whose channels lie side by side.
+
+    Args:
+        query: (N, Lq, D); key and value: (N, Lk, D).
+        mask: (N, Lk) bool, False at padding.
+
+    Returns:
+        (N, Lq, D)
+    """
+    query, key, value = (
+        rearrange(x, "n l (h d) -> n h l d", h=num_heads) for x in (query, key, value)
+    )
+    named = {"attn_mask": None if mask is None else mask[:, None, None, :]}  # (N, 1, 1, Lk)
+    if dropout:
+        named["dropout_p"] = dropout
+    attended = F.scaled_dot_product_attention(query, key, value, **named)
+    return rearrange(attended, "n h l d -> n l (h d)")
+
+
+def join_patches(tokens: Tensor, shape: torch.Size, patch: int) -> Tensor:
+    """Tokens of P x P patches over all frames, (B * H/P * W/P, T * P * P, D), as maps of ``shape``
+    (B, T, H, W, D)."""
+    return rearrange(
+        tokens,
+        "(b h w) (t p q) d -> b t (h p) (w q) d",
+        b=shape[0],
+        h=shape[2] // patch,
+        p=patch,
+        q=patch,
+    )
+
+
+def over_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function`` of the series (B * H * W, D, T) at each position of x (B, T, H, W, D)."""
+    batch, _, height, width, _ = x.shape
+    series = function(rearrange(x, "b t h w d -> (b h w) d t"))
+    return rearrange(series, "(b h w) d t -> b t h w d", b=batch, h=height, w=width)
 
 
 def time_embedding(times: Tensor, dim: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import timm
 import torch
@@ -27,13 +28,7 @@ def load_sam_weights(sam: nn.Module, base: str) -> None:
         InputError: nothing there, no network, not that format, or other tensors than ``sam`` has.
     """
     path = base if os.path.exists(base) else _download(base)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise InputError(
-            f"SAM2 weights {path}: not a readable checkpoint ({reason}); use the official .pt"
-        ) from None
+    state = _read(path, f"SAM2 weights {path}: not a readable checkpoint", "use the official .pt")
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise InputError(f"SAM2 weights {path}: no 'model' entry; use SAM2's official .pt format")
     state = state["model"]
@@ -81,14 +76,8 @@ def load_timm_weights(sam: nn.Module, base: str) -> None:
                 "download them and set vision.base to the file"
             ) from None
     else:
-        try:
-            safe = base.endswith(".safetensors")
-            state = load_file(base) if safe else torch.load(base, "cpu", weights_only=True)
-        except Exception as error:  # torch raises many types for a damaged file
-            raise InputError(
-                f"trunk weights {base}: not a readable file of tensors ({type(error).__name__}); "
-                "give a .safetensors or .pth state dict"
-            ) from None
+        remedy = "give a .safetensors or .pth state dict"
+        state = _read(base, f"trunk weights {base}: not a readable file of tensors", remedy)
     whole = timm.create_model(name, pretrained=False).state_dict()
     if set(state) != set(whole):  # the same tensors in the same order under other names
         if [v.shape for v in state.values()] != [v.shape for v in whole.values()]:
@@ -98,3 +87,13 @@ def load_timm_weights(sam: nn.Module, base: str) -> None:
         state = dict(zip(whole, state.values(), strict=True))
     own = trunk.net.state_dict()
     trunk.net.load_state_dict({key: state[key] for key in own})
+
+
+def _read(path: str, problem: str, remedy: str) -> Any:
+    try:
+        if path.endswith(".safetensors"):
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise InputError(f"{problem} ({reason}); {remedy}") from None

@@ -126,20 +126,7 @@ def build_text(config: TGLConfig, pretrained: bool, tokenizer: str | Path | None
     text = config.text
     load = pretrained and text.base is not None
     tokens = load_tokenizer(tokenizer or (text.base if load else DEFAULT_TOKENIZER))
-    encoder = (
-        load_encoder(text.base)
-        if load
-        else new_encoder(
-            text.architecture,
-            text.vocab_size,
-            text.hidden_size,
-            text.num_layers,
-            text.num_heads,
-            text.intermediate_size,
-            text.max_tokens,
-            text.dropout,
-        )
-    )
+    encoder = load_encoder(text.base) if load else new_encoder(text)
     if len(tokens) > encoder.config.vocab_size:
         raise InputError(
             f"the tokenizer has {len(tokens)} tokens, more than text.vocab_size "

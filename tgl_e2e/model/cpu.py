@@ -86,29 +86,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
     return torch.cat(parts)
 
 
-def attend_narrow(
-    query: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], bias: Tensor | None
-) -> Tensor:
-    """:func:`attend` for N frames, whose keys are first shared or own ones, then own ones.
-
-    Args:
-        query: (N, L, D)
-        shared: keys (N or 1, S, D) and values (N or 1, S, Dv).
-        own: keys (N, P, D) and values (N, P, Dv).
-
-    Returns:
-        (N, L, Dv)
-    """
-
-    def of(n: int, pair: int) -> Tensor:
-        first = shared[pair]
-        return torch.cat([first[n if len(first) > 1 else 0], own[pair][n]])
-
-    return torch.stack(
-        [attend(rows, of(n, 0), of(n, 1).to(query.dtype), bias) for n, rows in enumerate(query)]
-    )
-
-
 def rows_at_once(x: Tensor, rows: int, values: int, multiple: int = 1) -> int:
     """How many of ``x``'s rows to compute at once: all, but for inference on a CPU, where pieces
     whose ``values`` per row make VALUES_AT_ONCE are faster.
@@ -178,13 +155,8 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def _plain_float(x: Tensor) -> bool:
-    return (
-        x.dtype == torch.float32
-        and x.device.type == "cpu"
-        and x.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.is_grad_enabled()
-    )
+    autocast = torch.is_autocast_enabled("cpu")
+    return usable(x) and x.dtype == torch.float32 and x.numel() > 0 and not autocast
 
 
 class FastProducts(TorchFunctionMode):
@@ -198,21 +170,19 @@ class FastProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and not kwargs:
             return linear(*args)
-        if func is F.scaled_dot_product_attention and not kwargs and len(args) == 3:
+        if func is F.scaled_dot_product_attention and len(args) == 3:
             query, key, value = args
-            slow = not mkl_at_full_rate() or value.shape[-1] != key.shape[-1]
-            many = query.shape[-2] * key.shape[-2] >= SMALLEST_ATTENTION
-            if slow and many and usable(*args):
-                return _attend_heads(*args)
-        if func is F.scaled_dot_product_attention and torch.is_grad_enabled() and len(args) == 3:
-            query, key, _ = args
-            half = torch.is_autocast_enabled("cpu") or query.dtype == torch.bfloat16
-            most = LARGEST_HALF_WINDOW if half else LARGEST_WINDOW
-            small = query.shape[-2] * key.shape[-2] <= most
-            known = {"attn_mask", "dropout_p", "scale"}
-            asked = {name for name, value in kwargs.items() if name != "is_causal" or value}
-            if query.device.type == "cpu" and small and asked <= known:
-                return attend_windows(*args, **{name: kwargs[name] for name in asked})
+            scores = query.shape[-2] * key.shape[-2]
+            if not torch.is_grad_enabled():
+                slow = not mkl_at_full_rate() or value.shape[-1] != key.shape[-1]
+                if not kwargs and slow and scores >= SMALLEST_ATTENTION and usable(*args):
+                    return _attend_heads(*args)
+            elif query.device.type == "cpu":
+                half = torch.is_autocast_enabled("cpu") or query.dtype == torch.bfloat16
+                asked = {n: value for n, value in kwargs.items() if n != "is_causal" or value}
+                known = set(asked) <= {"attn_mask", "dropout_p", "scale"}
+                if known and scores <= (LARGEST_HALF_WINDOW if half else LARGEST_WINDOW):
+                    return attend_windows(*args, **asked)
         return func(*args, **kwargs)
 
 

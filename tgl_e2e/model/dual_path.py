@@ -97,7 +97,7 @@ class DualPath:
                 features, numbers, prompts = take(pairs)
                 memories = None
                 if entries:
-                    memories = Memories.join([banks[n].read(self.keep) for n in group])
+                    memories = Memories.cat([banks[n].read(self.keep) for n in group])
                 prediction = self.segment(features, numbers, memories, prompts if spoken else None)
                 yield PathStep(pairs, numbers, features, prediction)
 
@@ -156,15 +156,15 @@ def segment_clips(
             None if forced is None or forced[1] is None else forced[1][clips],
         )
         for row, n in enumerate(clips):
-            banks[n].write(entries.banks(slice(row, row + 1)))
+            banks[n].write(entries[row : row + 1])
         finished = [n for n in clips if len(banks[n]) == totals[n]]
         rest = [(row, n, t) for row, n in enumerate(finished) for t in range(count)]
         rest = [(row, n, t) for row, n, t in rest if not written[n, t]]
         if rest:
             pairs = [(n, t) for _, n, t in rest]
-            memories = Memories.join([banks[n].read() for n in finished])
+            memories = Memories.cat([banks[n].read() for n in finished])
             propagated, numbers, _ = take(pairs)
-            memories = memories.banks(torch.tensor([row for row, _, _ in rest]))
+            memories = memories[[row for row, _, _ in rest]]
             done += pairs
             predictions.append(path.segment(propagated, numbers, memories, None))
     order = places(done).argsort()

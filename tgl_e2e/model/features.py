@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from typing import Self
+
 ABSENT_LOGIT = -1024.0  # SAM2's mask logit where it thinks that the object is absent
 
 
+class Tensors:
+    """What dataclasses of tensors that share their first dimension N have in common."""
+
+    def __len__(self) -> int:
+        """N"""
+        return len(getattr(self, fields(self)[0].name))
+
+    def map(self, function: Callable[..., Tensor], *others: Self) -> Self:
+        """``function`` of each tensor, and of the same one of ``others``."""
+
+        def of(*parts: Any) -> Any:
+            if isinstance(parts[0], tuple):
+                return tuple(of(*inner) for inner in zip(*parts, strict=True))
+            return None if parts[0] is None else function(*parts)
+
+        return type(self)(
+            *(of(*(getattr(x, f.name) for x in (self, *others))) for f in fields(self))
+        )
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> Self:
+        return self.map(lambda x: x[index])
+
+    def to(self, device: torch.device | str) -> Self:
+        return self.map(lambda x: x.to(device))
+
+    def clone(self) -> Self:
+        """A copy that does not keep the tensors alive of which this is a view."""
+        return self.map(Tensor.clone)
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self], dim: int = 0) -> Self:
+        first, *others = parts
+        return first.map(lambda *tensors: torch.cat(tensors, dim), *others)
+
+
 @dataclass
-class FrameFeatures:
+class FrameFeatures(Tensors):
     """What the mask decoder and memory need of N frames.
 
     top: (N, C, h, w) at stride 16; fine: ((N, C/8, 4h, 4w), (N, C/4, 2h, 2w)), already through the
@@ -21,26 +61,9 @@ class FrameFeatures:
     top: Tensor
     fine: tuple[Tensor, Tensor]
 
-    def __len__(self) -> int:
-        return len(self.top)
-
-    def __getitem__(self, index: Tensor | slice) -> FrameFeatures:
-        return FrameFeatures(self.top[index], tuple(level[index] for level in self.fine))
-
-    def clone(self) -> FrameFeatures:
-        """A copy that does not keep the batch alive of which this is a view."""
-        return FrameFeatures(self.top.clone(), tuple(level.clone() for level in self.fine))
-
-    @staticmethod
-    def cat(parts: list[FrameFeatures]) -> FrameFeatures:
-        return FrameFeatures(
-            torch.cat([p.top for p in parts]),
-            tuple(torch.cat(levels) for levels in zip(*(p.fine for p in parts), strict=True)),
-        )
-
 
 @dataclass
-class MaskPrediction:
+class MaskPrediction(Tensors):
     """masks: (N, 4h, 4w) float32 logits; presence: (N,) logits; pointers: (N, C)."""
 
     masks: Tensor

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tgl_e2e.model.features import Tensors
+
 
 @dataclass
-class Memories:
-    """Entries of N banks of equal size, in time order.
+class Memories(Tensors):
+    """Entries of N banks of equal size E, in time order.
 
     features: (N, E, HW, Cm) encoded memories; pointers: (N, E, C) object pointers;
     frames: (N, E) long, the frame numbers they were written at.
@@ -20,47 +22,13 @@ class Memories:
     pointers: Tensor
     frames: Tensor
 
-    def __len__(self) -> int:
-        """E, entries per bank."""
-        return self.frames.shape[1]
-
-    def banks(self, index: Tensor | slice) -> Memories:
-        """The banks at ``index`` along N."""
-        return Memories(self.features[index], self.pointers[index], self.frames[index])
-
     def expand(self, count: int) -> Memories:
         """One bank (N = 1) seen by ``count`` frames, without a copy."""
-        return Memories(
-            self.features.expand(count, -1, -1, -1),
-            self.pointers.expand(count, -1, -1),
-            self.frames.expand(count, -1),
-        )
-
-    def clone(self) -> Memories:
-        """A copy that does not keep the tensors alive of which this is a view."""
-        return Memories(self.features.clone(), self.pointers.clone(), self.frames.clone())
+        return self.map(lambda x: x.expand(count, *x.shape[1:]))
 
     def entries(self, index: slice) -> Memories:
         """The entries at ``index`` along E."""
-        return Memories(self.features[:, index], self.pointers[:, index], self.frames[:, index])
-
-    @staticmethod
-    def join(banks: list[Memories]) -> Memories:
-        """Joins banks of equal size along N."""
-        return Memories(
-            torch.cat([b.features for b in banks]),
-            torch.cat([b.pointers for b in banks]),
-            torch.cat([b.frames for b in banks]),
-        )
-
-    @staticmethod
-    def stack(entries: list[Memories]) -> Memories:
-        """Joins entries of the same N banks along E."""
-        return Memories(
-            torch.cat([e.features for e in entries], dim=1),
-            torch.cat([e.pointers for e in entries], dim=1),
-            torch.cat([e.frames for e in entries], dim=1),
-        )
+        return self.map(lambda x: x[:, index])
 
 
 def nearest(entry_frames: Tensor, query_frames: Tensor, count: int) -> Tensor:
@@ -98,7 +66,7 @@ class MemoryBank:
 
     def __init__(self, later: Memories | None = None) -> None:
         self._entries: list[Memories] = []
-        self._later = later
+        self._later = [] if later is None else [later]
 
     def __len__(self) -> int:
         return self.count()
@@ -106,7 +74,7 @@ class MemoryBank:
     def count(self, newest: int | None = None) -> int:
         """How many entries :meth:`read` gives."""
         written = len(self._entries) if newest is None else min(newest, len(self._entries))
-        return written + (0 if self._later is None else len(self._later))
+        return written + sum(later.frames.shape[1] for later in self._later)
 
     def write(self, entry: Memories) -> None:
         """entry: N = 1, E = 1, later than all before, or (in clips of short videos, whose frames
@@ -114,13 +82,13 @@ class MemoryBank:
         assert entry.frames.shape == (1, 1)
         frame = entry.frames.item()
         assert not self._entries or frame >= self._entries[-1].frames.item()
-        assert self._later is None or frame < self._later.frames[0, 0].item()
+        assert all(frame < later.frames[0, 0].item() for later in self._later)
         self._entries.append(entry)
 
     def read(self, newest: int | None = None) -> Memories:
         """All entries, or of the written ones only the newest; N = 1."""
         entries = self._entries if newest is None else self._entries[-newest:]
-        return Memories.stack([*entries, *([] if self._later is None else [self._later])])
+        return Memories.cat([*entries, *self._later], dim=1)
 
     def prune(self, keep: int) -> None:
         """Forgets all but the ``keep`` newest of the entries written.

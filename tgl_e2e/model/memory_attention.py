@@ -130,8 +130,20 @@ def _cross_attention(
         bias[: key.shape[2]] = 2 * math.log(memory.pool)
 
     if rope.num_heads == 1 and cpu.usable(query, key, memory.spatial):
-        attended = cpu.attend_narrow(
-            query[:, 0], (key[:, 0], memory.spatial), (pointer_key[:, 0], memory.pointers), bias
+
+        def of(n: int, spatial: Tensor, own: Tensor) -> Tensor:
+            return torch.cat([spatial[n if len(spatial) > 1 else 0], own[n]]).to(query.dtype)
+
+        attended = torch.stack(
+            [
+                cpu.attend(
+                    query[n, 0],
+                    of(n, key[:, 0], pointer_key[:, 0]),
+                    of(n, memory.spatial, memory.pointers),
+                    bias,
+                )
+                for n in range(len(x))
+            ]
         )  # (N, HW, Cm)
         return rope.out_proj(rope.v_proj(attended))
     count = len(x)

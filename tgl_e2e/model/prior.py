@@ -17,12 +17,13 @@ from einops import rearrange
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
+from tgl_e2e.model.features import Tensors
 from tgl_e2e.model.text import TextEncoder, TextTokens
 from tgl_e2e.model.trunk import TimmTrunk
 
 
 @dataclass
-class Cells:
+class Cells(Tensors):
     """Cells of N frames in the space of the text encoder, whatever the expression.
 
     last: (N, h, w, D) at stride 32, by the trunk's classifier; learned: (N, 2h, 2w, D) at stride
@@ -31,11 +32,6 @@ class Cells:
 
     last: Tensor
     learned: Tensor | None
-
-    def repeat(self, times: int) -> Cells:
-        """For so many expressions that share the frames."""
-        parts = (self.last, self.learned)
-        return Cells(*(None if x is None else x.repeat(times, 1, 1, 1) for x in parts))
 
 
 @dataclass

@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from tgl_e2e.model.adapter import by_patch_rows
+from tgl_e2e.model.attention import attend_heads, join_patches
 from tgl_e2e.model.features import FrameFeatures, MaskPrediction
 from tgl_e2e.model.prompt import verbs_of
 from tgl_e2e.model.vision import Vision
@@ -38,20 +39,9 @@ class Heads(nn.MultiheadAttention):
         """(N, Lq, D) and (N, Lk, D) -> (N, Lq, D); mask: (N, Lk) bool, False at padding."""
         sizes = (self.embed_dim, 2 * self.embed_dim)
         weights, biases = self.in_proj_weight.split(sizes), self.in_proj_bias.split(sizes)
-        query = rearrange(
-            F.linear(x, weights[0], biases[0]), "n l (h d) -> n h l d", h=self.num_heads
-        )
-        key, value = rearrange(
-            F.linear(context, weights[1], biases[1]),
-            "n l (two h d) -> two n h l d",
-            two=2,
-            h=self.num_heads,
-        )
-        named = {} if mask is None else {"attn_mask": mask[:, None, None, :]}
-        if self.training and self.dropout:
-            named["dropout_p"] = self.dropout
-        attended = F.scaled_dot_product_attention(query, key, value, **named)
-        return self.out_proj(rearrange(attended, "n h l d -> n l (h d)"))
+        key, value = F.linear(context, weights[1], biases[1]).chunk(2, dim=-1)
+        query, dropout = F.linear(x, weights[0], biases[0]), self.dropout if self.training else 0.0
+        return self.out_proj(attend_heads(query, key, value, self.num_heads, mask, dropout))
 
 
 class Gate(nn.Module):
@@ -80,19 +70,11 @@ class HierarchicalSelectiveAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, D) -> (B, T, H, W, D), to be added to ``x``."""
-        batch, count, height, _, dim = x.shape
         patch = self.patch_size
         tokens = rearrange(x, "b t (h p) (w q) d -> b h w t (p q) d", p=patch, q=patch)
-        tokens = tokens + self.position + time_in_window(count, dim).to(x)[:, None]
+        tokens = tokens + self.position + time_in_window(x.shape[1], x.shape[-1]).to(x)[:, None]
         tokens = self.norm(rearrange(tokens, "b h w t s d -> (b h w) (t s) d"))
-        return rearrange(
-            self.linear(self.attention(tokens, tokens)),
-            "(b h w) (t p q) d -> b t (h p) (w q) d",
-            b=batch,
-            h=height // patch,
-            p=patch,
-            q=patch,
-        )
+        return join_patches(self.linear(self.attention(tokens, tokens)), x.shape, patch)
 
 
 def time_in_window(count: int, dim: int) -> Tensor:

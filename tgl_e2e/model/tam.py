@@ -7,7 +7,7 @@ from einops import rearrange, repeat
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from tgl_e2e.model.attention import Attention, place_embedding, time_embedding
+from tgl_e2e.model.attention import Attention, over_time, place_embedding, time_embedding
 
 
 class TemporalEncoder(nn.Module):
@@ -28,12 +28,9 @@ class TemporalEncoder(nn.Module):
 
     def forward(self, visual: Tensor) -> Tensor:
         """(B, T, H, W, C) -> (B, T, H, W, C)"""
-        batch, _, height, width, _ = visual.shape
         x = self.down(visual)  # (B, T, H, W, dim)
-        series = rearrange(x, "b t h w d -> (b h w) d t")
-        series = self.activation(self.pointwise(self.depthwise(series)))
-        x = x + rearrange(series, "(b h w) d t -> b t h w d", b=batch, h=height, w=width)
-        return visual + self.up(x)
+        change = over_time(lambda s: self.activation(self.pointwise(self.depthwise(s))), x)
+        return visual + self.up(x + change)
 
 
 class AlignmentBlock(nn.Module):

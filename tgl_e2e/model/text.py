@@ -23,27 +23,32 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from tgl_e2e.config import TextConfig
 from tgl_e2e.errors import InputError
+from tgl_e2e.model.features import Tensors
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # RoBERTa's ids 0 to 4
+# What stands between spaces, without punctuation around it.
+WORD = re.compile(r"""[^\s.,;:!?"'()](?:\S*[^\s.,;:!?"'()])?""")
 CAPITAL = re.compile(r"[A-Z][A-Za-z]|[a-z][A-Z]")  # inside a token of several letters
+SIZES = {  # of TextConfig, and transformers' names for them
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+}
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 
 
 @dataclass
-class TextTokens:
+class TextTokens(Tensors):
     """Tokenised sentences. ids: (B, L) long; mask: (B, L) bool, False at padding; verb_mask:
     (B, L) bool, True at tokens of verbs (of all words where a sentence has none)."""
 
     ids: Tensor
     mask: Tensor
     verb_mask: Tensor
-
-    def to(self, device: torch.device | str) -> TextTokens:
-        return TextTokens(self.ids.to(device), self.mask.to(device), self.verb_mask.to(device))
-
-    def __getitem__(self, index: Tensor | slice) -> TextTokens:
-        return TextTokens(self.ids[index], self.mask[index], self.verb_mask[index])
 
 
 @lru_cache(maxsize=1)
@@ -57,23 +62,16 @@ def verb_spans(text: str) -> tuple[tuple[int, int], ...]:
 
     HanTa's tags VV* (lexical verbs of the BNC tag set), and any word in -ing.
     """
-    words, start = [], 0
-    for word in text.split():
-        start = text.index(word, start)
-        stripped = word.strip(".,;:!?\"'()")
-        offset = start + word.index(stripped) if stripped else start
-        if stripped:
-            words.append((stripped, offset))
-        start += len(word)
+    words = [match.span() for match in WORD.finditer(text)]
     if not words:
         return ()
     # In capitals all words would be names.
-    spoken = [word.lower() if text.isupper() else word for word, _ in words]
-    tags = [tag for _, _, tag in _tagger().tag_sent(spoken)]
+    spoken = text.lower() if text.isupper() else text
+    tags = [tag for _, _, tag in _tagger().tag_sent([spoken[a:b] for a, b in words])]
     return tuple(
-        (offset, offset + len(word))
-        for (word, offset), tag in zip(words, tags, strict=True)
-        if tag.startswith("VV") or (word.lower().endswith("ing") and len(word) > 4)
+        (start, end)
+        for (start, end), tag in zip(words, tags, strict=True)
+        if tag.startswith("VV") or (text[start:end].lower().endswith("ing") and end - start > 4)
     )
 
 
@@ -155,42 +153,30 @@ def load_encoder(base: str) -> PreTrainedModel:
     return _checked(encoder)
 
 
-def new_encoder(
-    architecture: str,
-    vocab_size: int,
-    hidden_size: int,
-    num_layers: int,
-    num_heads: int,
-    intermediate_size: int,
-    max_tokens: int,
-    dropout: float,
-) -> PreTrainedModel:
+def new_encoder(text: TextConfig) -> PreTrainedModel:
     """An encoder of random weights; transformers' defaults for the rest."""
-    values = {"max_position_embeddings": max_tokens}
-    if architecture == "roberta":
+    values = {"max_position_embeddings": text.max_tokens}
+    if text.architecture == "roberta":
         values = {
-            "max_position_embeddings": max_tokens + 2,  # its positions start after padding's
+            "max_position_embeddings": text.max_tokens + 2,  # its positions start after padding's
             "type_vocab_size": 1,
             "layer_norm_eps": 1e-5,
             "pad_token_id": 1,
             "bos_token_id": 0,
             "eos_token_id": 2,
         }
+    values |= {theirs: getattr(text, ours) for ours, theirs in SIZES.items()}
     try:
         config = AutoConfig.for_model(
-            architecture,
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_layers,
-            num_attention_heads=num_heads,
-            intermediate_size=intermediate_size,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
+            text.architecture,
+            hidden_dropout_prob=text.dropout,
+            attention_probs_dropout_prob=text.dropout,
             **values,
         )
     except ValueError:
         raise InputError(
-            f"text.architecture {architecture!r} is none of transformers'; use 'roberta' or 'bert'"
+            f"text.architecture {text.architecture!r} is none of transformers'; use 'roberta' or "
+            "'bert'"
         ) from None
     config._attn_implementation = "sdpa"
     return _checked(AutoModel.from_config(config, add_pooling_layer=False))
@@ -211,12 +197,8 @@ def encoder_sizes(encoder: PreTrainedModel) -> dict[str, int | str]:
     positions = config.max_position_embeddings
     return {
         "architecture": config.model_type,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_layers": config.num_hidden_layers,
-        "num_heads": config.num_attention_heads,
-        "intermediate_size": config.intermediate_size,
         "max_tokens": positions - 2 if config.model_type == "roberta" else positions,
+        **{ours: getattr(config, theirs) for ours, theirs in SIZES.items()},
     }
 
 
@@ -253,11 +235,10 @@ class TextEncoder(nn.Module):
                     'the text is empty; say what to look for, for example "the dog that jumps"'
                 )
         encoded = self.tokenizer(texts, padding=True, return_offsets_mapping=True)
-        lengths = [sum(row) for row in encoded["attention_mask"]]
-        for text, length in zip(texts, lengths, strict=True):
-            if length > self.max_tokens:
+        for text, row in zip(texts, encoded["attention_mask"], strict=True):
+            if sum(row) > self.max_tokens:
                 raise InputError(
-                    f"the text {text[:40]!r}... has {length} tokens; the encoder "
+                    f"the text {text[:40]!r}... has {sum(row)} tokens; the encoder "
                     f"takes {self.max_tokens}: shorten it"
                 )
         return encoded

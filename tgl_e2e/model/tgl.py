@@ -158,7 +158,7 @@ class TGL(nn.Module):
         cells = self.cells(prefix)
         expressions = self.prior.expression(self.text, tokens)  # (B, D)
         return self.prior(
-            cells.repeat(count // len(prefix[1])),
+            cells.map(lambda x: x.repeat(count // len(cells), 1, 1, 1)),
             expressions.repeat_interleave(count // len(expressions), dim=0),
         )
 
@@ -200,6 +200,14 @@ class TGL(nn.Module):
 
     # --- training --------------------------------------------------------------------------
 
+    def _encode(
+        self, frames: Tensor, texts: list[str], positions: Tensor
+    ) -> tuple[list[Tensor], AdaptedClip]:
+        tokens = self.text.tokenize(texts).to(frames.device)
+        prefix = self.encode_prefix(rearrange(frames, "b t c h w -> (b t) c h w"))
+        times = positions / self.config.block
+        return prefix, self.extract_adapted(prefix, tokens, times, align=times.shape[1] > 1)
+
     def ground(
         self, frames: Tensor, texts: list[str], relevant: Tensor, positions: Tensor
     ) -> tuple[MaskPrediction, Tensor, AdaptedClip]:
@@ -210,9 +218,7 @@ class TGL(nn.Module):
             Prediction of the N frames that take the language path; which they are, (B, T) bool; and
             the adapted clip with the TAM's scores.
         """
-        tokens = self.text.tokenize(texts).to(frames.device)
-        prefix = self.encode_prefix(rearrange(frames, "b t c h w -> (b t) c h w"))
-        adapted = self.extract_adapted(prefix, tokens, positions / self.config.block)
+        _, adapted = self._encode(frames, texts, positions)
         language = relevant | ~relevant.any(dim=1, keepdim=True)  # (B, T)
         clip, frame = language.nonzero(as_tuple=True)
         prediction = self.segment(
@@ -245,12 +251,7 @@ class TGL(nn.Module):
         Shapes:
             masks (B, T, S/4, S/4), presence (B, T), relevance (B, T) or None for T = 1.
         """
-        count = positions.shape[1]
-        tokens = self.text.tokenize(texts).to(frames.device)
-        prefix = self.encode_prefix(rearrange(frames, "b t c h w -> (b t) c h w"))
-        adapted = self.extract_adapted(
-            prefix, tokens, positions / self.config.block, align=count > 1
-        )
+        prefix, adapted = self._encode(frames, texts, positions)
         path = self.dual_path
         language = path.language(relevant | ~relevant.any(dim=1, keepdim=True))  # (B, T)
         features = adapted.features

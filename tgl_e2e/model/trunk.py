@@ -17,6 +17,8 @@ from tgl_e2e.model import cpu
 from tgl_e2e.model.folded import FoldedNet
 
 STRIDES = (4, 8, 16, 32)  # of the four stages
+# What timm's networks have between their last map and pooling (EfficientNet's 1 x 1 convolution).
+BEFORE_POOLING = ("conv_head", "bn2", "norm_head", "final_conv")
 # Calls a block with its input; with checkpointing it forgets what the backward pass can find again.
 Step = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
@@ -126,20 +128,16 @@ class TimmTrunk(nn.Module):
             last (N, h, w, C) -> logits (N, h, w, K)
         """
         x = rearrange(last, "n h w c -> n c h w")
-        for name in self._behind():
-            x = self.net.get_submodule(name)(x)
+        children = dict(self.net.named_children())
+        names = list(children)
+        for name in names[names.index(self._stages[-1][-1].split(".")[0]) + 1 :]:
+            if name in BEFORE_POOLING:
+                x = children[name](x)
         classifier = self.net.get_classifier()
         # All cells in one product: of a map that is not contiguous the weights are copied per row.
         cells = rearrange(x, "n c h w -> (n h w) c")
         logits = nn.functional.linear(cells, classifier.weight, classifier.bias)
         return logits.view(*last.shape[:3], -1)
-
-    def _behind(self) -> list[str]:
-        """Modules between the last map and pooling (EfficientNet's 1 x 1 convolution)."""
-        last = self._stages[-1][-1].split(".")[0]
-        names = [name for name, _ in self.net.named_children()]
-        behind = names[names.index(last) + 1 :]
-        return [name for name in behind if name in ("conv_head", "bn2", "norm_head", "final_conv")]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The four maps (N, C_k, H_k, W_k), finest first, as SAM2's ImageEncoder calls it."""

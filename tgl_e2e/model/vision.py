@@ -60,7 +60,6 @@ class Vision(nn.Module):
         self.num_pointers = num_pointers
         self.memory_pool = memory_pool
         self.checkpointing = False
-        self.attend_to_memory = attend_to_memory
         self.image_size: int = sam.image_size
         self.dim: int = sam.hidden_dim
         self.stage_dims = tuple(sam.image_encoder.trunk.channel_list[::-1])
@@ -109,14 +108,11 @@ class Vision(nn.Module):
         Returns:
             [(N, S/4, S/4, C1), (N, S/8, S/8, C2)]
         """
-        first = self._run_stage(self.trunk.embed(images), 0)
-        return [first, self._run_stage(first, 1)]
+        first = self.trunk_stage(self.trunk.embed(images), 0)
+        return [first, self.trunk_stage(first, 1)]
 
     def trunk_stage(self, x: Tensor, stage: int) -> Tensor:
-        """Stage 2 or 3 (0-based) of the trunk: (N, H, W, C) -> (N, H/2, W/2, C')"""
-        return self._run_stage(x, stage)
-
-    def _run_stage(self, x: Tensor, stage: int) -> Tensor:
+        """A stage (0-based) of the trunk: (N, H, W, C) -> (N, H', W', C')"""
         return self.trunk.stage(x, stage, self._recomputed)
 
     def _recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
@@ -138,8 +134,8 @@ class Vision(nn.Module):
         """The trunk's four stages without adapters; what ``prefix`` has of them is not computed
         again."""
         stages = list(prefix)
-        for stage in range(len(stages), 4):
-            stages.append(self.trunk_stage(stages[-1], stage))
+        while len(stages) < 4:
+            stages.append(self.trunk_stage(stages[-1], len(stages)))
         return stages
 
     def plain_features(self, prefix: list[Tensor]) -> FrameFeatures:
@@ -171,9 +167,7 @@ class Vision(nn.Module):
         if torch.is_grad_enabled() and self.memory_pool == 1:
             attended = self._recomputed(self._sam_attention, x, pos, tokens)
         else:
-            attended = self._recomputed(
-                self.attend_to_memory, self.sam.memory_attention, x, pos, tokens
-            )
+            attended = self._recomputed(attend_to_memory, self.sam.memory_attention, x, pos, tokens)
         return rearrange(attended, "n (h w) c -> n c h w", h=height)
 
     def _sam_attention(self, x: Tensor, pos: Tensor, tokens: MemoryTokens) -> Tensor:

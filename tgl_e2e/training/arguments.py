@@ -12,9 +12,10 @@ import yaml
 
 from tgl_e2e import cli
 from tgl_e2e.config import CONFIG_NAME, TGLConfig, from_dict, preset_names, read_preset
+from tgl_e2e.config.values import describe
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.trained import SINGLE_FRAMES, STAGES
-from tgl_e2e.training.config import EARLIER_STAGES, TrainConfig, describe
+from tgl_e2e.training.config import EARLIER_STAGES, TrainConfig
 
 
 @dataclass(frozen=True)

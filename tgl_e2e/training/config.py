@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tgl_e2e.config import from_dict, read_preset
+from tgl_e2e.config.values import setting
 from tgl_e2e.errors import InputError
 
 EARLIER_STAGES = "stages"  # in the folder of a recipe's run: its stages but the last
@@ -33,115 +34,111 @@ _LIMITS = {
 }
 
 
-def _value(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """One stage of training. Every value can be overridden on the command line: ``lr=1e-4``."""
 
-    dataset: str = _value(
+    dataset: str = setting(
         "motion",
         "motion, scenes, coco, mevis, ref-youtube-vos, ref-davis, refcoco, refcoco+, refcocog; "
         "several joined by commas",
     )
-    root: str = _value(
+    root: str = setting(
         "",
         "folder of the data set; of several one for all, or one each, joined by commas; empty: "
         "motion is rendered on the fly",
     )
-    shares: str = _value("", "of several datasets, the share of clips from each, joined by commas")
-    split: str = _value("train", "split to train on, of every data set; or one each")
-    valid_split: str = _value("valid_u", "split to validate on, or one each; empty: no validation")
-    steps: int = _value(0, "optimizer steps; 0: as many as `epochs` take")
-    epochs: float = _value(1.0, "passes over the expressions, where steps is 0")
-    clips_per_expression: int = _value(
+    shares: str = setting("", "of several datasets, the share of clips from each, joined by commas")
+    split: str = setting("train", "split to train on, of every data set; or one each")
+    valid_split: str = setting("valid_u", "split to validate on, or one each; empty: no validation")
+    steps: int = setting(0, "optimizer steps; 0: as many as `epochs` take")
+    epochs: float = setting(1.0, "passes over the expressions, where steps is 0")
+    clips_per_expression: int = setting(
         0, "clips of each expression in an epoch; 0: as many as num_frames go into its video"
     )
-    skip_bad_expressions: bool = _value(False, "leave out and count empty or too long expressions")
-    batch_size: int = _value(4, "clips per optimizer step, over all processes and accumulation")
-    accumulation: int = _value(1, "backward passes per optimizer step")
-    num_frames: int = _value(8, "T, frames of a clip; 1 in the stages dense, nouns and image")
-    static: bool = _value(False, "scenes in which nothing moves (stages of single frames)")
-    lr: float = _value(1e-4, "learning rate after warm-up")
-    sam_lr_factor: float = _value(1.0, "rate of vision.sam.* over lr; 0.1 where it is pretrained")
-    schedule: str = _value("cosine", "after warm-up: cosine (to 2 %), linear (to 0) or constant")
-    warmup: int = _value(100, "steps of linear warm-up")
-    weight_decay: float = _value(0.01, "AdamW's weight decay; at 0 it is Adam")
-    beta2: float = _value(0.98, "AdamW's second beta")
-    clip_norm: float = _value(1.0, "gradients are clipped to this norm")
-    seed: int = _value(0, "of weights and samples")
-    afresh: str = _value(
+    skip_bad_expressions: bool = setting(False, "leave out and count empty or too long expressions")
+    batch_size: int = setting(4, "clips per optimizer step, over all processes and accumulation")
+    accumulation: int = setting(1, "backward passes per optimizer step")
+    num_frames: int = setting(8, "T, frames of a clip; 1 in the stages dense, nouns and image")
+    static: bool = setting(False, "scenes in which nothing moves (stages of single frames)")
+    lr: float = setting(1e-4, "learning rate after warm-up")
+    sam_lr_factor: float = setting(1.0, "rate of vision.sam.* over lr; 0.1 where it is pretrained")
+    schedule: str = setting("cosine", "after warm-up: cosine (to 2 %), linear (to 0) or constant")
+    warmup: int = setting(100, "steps of linear warm-up")
+    weight_decay: float = setting(0.01, "AdamW's weight decay; at 0 it is Adam")
+    beta2: float = setting(0.98, "AdamW's second beta")
+    clip_norm: float = setting(1.0, "gradients are clipped to this norm")
+    seed: int = setting(0, "of weights and samples")
+    afresh: str = setting(
         "",
         "modules of --init that begin from random weights all the same: parts of parameters' "
         "names, joined by commas (tam,temporal)",
     )
-    workers: int = _value(1, "loader processes, per training process")
-    full_share: float = _value(0.0, "share of rendered clips at level full")
-    medium_share: float = _value(0.0, "share of rendered clips at level medium; the rest is easy")
-    uniform_share: float = _value(0.0, "share of clips whose frames are dealt as in inference")
-    no_target_share: float = _value(
+    workers: int = setting(1, "loader processes, per training process")
+    full_share: float = setting(0.0, "share of rendered clips at level full")
+    medium_share: float = setting(0.0, "share of rendered clips at level medium; the rest is easy")
+    uniform_share: float = setting(0.0, "share of clips whose frames are dealt as in inference")
+    no_target_share: float = setting(
         0.0,
         "share of rendered clips and photographs whose sentence means nothing in them, beside "
         "those that the generator's mixture has anyway",
     )
-    appearance_share: float = _value(
+    appearance_share: float = setting(
         0.0, "share of the other rendered clips that are asked for by looks alone, whatever moves"
     )
-    aspect_share: float = _value(
+    aspect_share: float = setting(
         0.0,
         "share of rendered clips in the shape of a video, up to 16:9, squeezed to the network's "
         "square",
     )
-    compress_share: float = _value(0.0, "share of rendered clips that have been through a codec")
-    clutter_share: float = _value(0.0, "share of rendered clips before a cluttered background")
-    moment_sampling: bool = _value(True, "half of a clip comes from M+ (ablation: any frames)")
-    even_spacing: bool = _value(
+    compress_share: float = setting(0.0, "share of rendered clips that have been through a codec")
+    clutter_share: float = setting(0.0, "share of rendered clips before a cluttered background")
+    moment_sampling: bool = setting(True, "half of a clip comes from M+ (ablation: any frames)")
+    even_spacing: bool = setting(
         True,
         "the frames of a clip lie evenly apart; false: drawn one by one, so that those from M+ "
         "crowd and give it away",
     )
-    selective: bool = _value(True, "OSS: only objects whose moment is in the clip are supervised")
-    flip: float = _value(
+    selective: bool = setting(True, "OSS: only objects whose moment is in the clip are supervised")
+    flip: float = setting(
         0.0,
         "share of recorded clips mirrored, left and right swapped in the text; never where that "
         "would be unsafe",
     )
-    foreign_share: float = _value(
+    foreign_share: float = setting(
         0.0, "share of recorded clips asked for what another video shows, in vain"
     )
-    photometric: float = _value(0.0, "share of clips changed in brightness and colour")
-    scale: float = _value(0.0, "share of recorded clips scaled")
-    remember_target: float = _value(0.0, "share of clips whose memory is written from true masks")
+    photometric: float = setting(0.0, "share of clips changed in brightness and colour")
+    scale: float = setting(0.0, "share of recorded clips scaled")
+    remember_target: float = setting(0.0, "share of clips whose memory is written from true masks")
     cues: dict[str, float] = field(
         default_factory=lambda: {"mixed": 1.0},
         metadata={"help": "share of scenes built so that this cue is needed; mixed: no control"},
     )
-    dice_weight: float = _value(1.0, "lambda_dice")
-    dice_per_frame: bool = _value(False, "dice frame by frame, not over the pixels of a clip")
-    focal_weight: float = _value(1.0, "lambda_foc")
-    focal_alpha: float = _value(
+    dice_weight: float = setting(1.0, "lambda_dice")
+    dice_per_frame: bool = setting(False, "dice frame by frame, not over the pixels of a clip")
+    focal_weight: float = setting(1.0, "lambda_foc")
+    focal_alpha: float = setting(
         0.25, "focal weight of target pixels; below 0.5 masks of what is unsure come out empty"
     )
-    tam_weight: float = _value(1.0, "lambda_tam")
-    presence_weight: float = _value(0.1, "weight of SAM2's object-presence BCE")
-    dense_weight: float = _value(0.0, "weight of per-pixel classification (training from scratch)")
-    similarity_weight: float = _value(
+    tam_weight: float = setting(1.0, "lambda_tam")
+    presence_weight: float = setting(0.1, "weight of SAM2's object-presence BCE")
+    dense_weight: float = setting(0.0, "weight of per-pixel classification (training from scratch)")
+    similarity_weight: float = setting(
         0.0, "weight of the learned prior's BCE: where what the expression means is seen"
     )
-    checkpointing: bool = _value(
+    checkpointing: bool = setting(
         False,
         "recompute activations of trunk and memory attention in the backward pass: less memory, "
         "about a third more time",
     )
-    tracker: str = _value("tensorboard", "any tracker of Accelerate by its name; none: files only")
-    eval_every: int = _value(250, "steps between validations and sample pictures")
-    eval_clips: int = _value(96, "clips per validation")
-    best: str = _value(
+    tracker: str = setting("tensorboard", "any tracker of Accelerate by its name; none: files only")
+    eval_every: int = setting(250, "steps between validations and sample pictures")
+    eval_clips: int = setting(96, "clips per validation")
+    best: str = setting(
         "iou", "figure of the validation by which best/ is kept (stage dense: its lowest loss)"
     )
-    save_every: int = _value(250, "steps between resumable checkpoints")
+    save_every: int = setting(250, "steps between resumable checkpoints")
 
     def __post_init__(self) -> None:
         for words, (right, names) in _LIMITS.items():
@@ -163,16 +160,3 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
-
-
-def describe(config: type, prefix: str = "") -> list[str]:
-    """Lines for ``--help``: each value of a configuration with its default and meaning."""
-    lines = []
-    for item in dataclasses.fields(config):
-        factory = item.default_factory
-        if factory is not dataclasses.MISSING and dataclasses.is_dataclass(factory):
-            lines += describe(factory, f"{prefix}{item.name}.")
-            continue
-        default = item.default if factory is dataclasses.MISSING else factory()
-        lines.append(f"  {prefix}{item.name} ({default})  {item.metadata.get('help', '')}".rstrip())
-    return lines

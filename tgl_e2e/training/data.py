@@ -83,14 +83,9 @@ def validation_clips(
     if not config.valid_split:
         return None
     fills = "fill" in options.cues  # which exist at level full alone
+    kept = ("num_frames", "block", "windows", "size", "fill", "static", "cues")
     plain = ClipOptions(
-        options.num_frames,
-        options.block,
-        options.windows,
-        options.size,
-        options.fill,
-        static=options.static,
-        cues=options.cues,
+        **{name: getattr(options, name) for name in kept},
         full_share=1.0 if fills else 0.35,
         medium_share=0.0 if fills else 0.35,
     )

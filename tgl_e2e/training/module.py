@@ -32,17 +32,13 @@ HEAD_NAME = "dense.safetensors"  # beside the network: the head that only traini
 
 
 def clip_options(
-    config: TrainConfig,
-    image_size: int,
-    block: int,
-    windows: str = "dealt",
-    fill: tuple[int, ...] | None = None,
+    config: TrainConfig, model: TGLConfig, fill: tuple[int, ...] | None = None
 ) -> ClipOptions:
     """The part of a stage's configuration that says which clips are drawn, and how the network sees
     frames."""
-    own = {"size": image_size, "block": block, "windows": windows, "fill": fill}
-    shared = {field.name for field in fields(ClipOptions)} - own.keys()
-    return ClipOptions(**own, **{name: getattr(config, name) for name in shared})
+    own = {"size": model.vision.image_size, "block": model.block, "windows": model.windows}
+    shared = {field.name for field in fields(ClipOptions)} - {*own, "fill"}
+    return ClipOptions(**own, fill=fill, **{name: getattr(config, name) for name in shared})
 
 
 def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:

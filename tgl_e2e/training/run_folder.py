@@ -54,18 +54,15 @@ class RunFolder:
         """Around whatever writes here: a full disk becomes one line, and an InputError."""
         try:
             yield
-        except (OSError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-        except RuntimeError as error:  # torch.save's, for the same causes
-            if not any(word in str(error) for word in ("PytorchStreamWriter", "unexpected pos")):
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+            torch_save = ("PytorchStreamWriter", "unexpected pos")  # for the same causes
+            if isinstance(error, RuntimeError) and not any(w in str(error) for w in torch_save):
                 raise
-            reason = str(error).splitlines()[0]
-        else:
-            return
-        raise InputError(
-            f"{self.path}: could not be written to ({reason}); the last saved state "
-            "is whole: make room and go on with --resume"
-        )
+            raise InputError(
+                f"{self.path}: could not be written to ({reason}); the last saved state "
+                "is whole: make room and go on with --resume"
+            ) from None
 
     def open(self, resume: bool) -> None:
         """Claims the folder for this run.

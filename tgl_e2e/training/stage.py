@@ -7,17 +7,23 @@ import logging
 import math
 import os
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import set_seed
+from PIL import Image
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import DataLoader
 
 from tgl_e2e.data.clips import collate
 from tgl_e2e.errors import InputError
 from tgl_e2e.training.arguments import Leg
+from tgl_e2e.training.config import TrainConfig
 from tgl_e2e.training.data import training_clips, validation_clips
-from tgl_e2e.training.launch import accelerator_for, divide_batch, show_picture
 from tgl_e2e.training.module import TrainingModule, build_model, clip_options
 from tgl_e2e.training.run_folder import RunFolder, flat, progress_in
 from tgl_e2e.training.stopping import DATA_PATIENCE, StopSignal, anywhere, leave_signals_to_main
@@ -42,7 +48,13 @@ class Stage:
 
     def __init__(self, leg: Leg, arguments: Namespace) -> None:
         self.leg, self.config = leg, leg.train
-        self.accelerator = accelerator_for(self.config, arguments.mixed_precision, leg.output)
+        self.accelerator = Accelerator(
+            mixed_precision=arguments.mixed_precision,  # None: as the launcher has set it up
+            gradient_accumulation_steps=self.config.accumulation,
+            log_with=_tracker(self.config.tracker),
+            project_dir=str(leg.output),  # for trackers that write files
+            fsdp_plugin=_sharding(),
+        )
         self.micro_batch = divide_batch(self.config, self.accelerator.num_processes)
         self.resolved = self._resolved()
         self.folder = RunFolder(leg.output, self.accelerator)
@@ -87,17 +99,10 @@ class Stage:
                 f"num_frames {config.num_frames} differs from model.window {leg.model.window}, "
                 "which inference will use"
             )
-        options = clip_options(
-            config,
-            leg.model.vision.image_size,
-            leg.model.block,
-            leg.model.windows,
-            module.model.vision.fill,
-        )
-        text = module.model.text
+        options = clip_options(config, leg.model, module.model.vision.fill)
 
         def check(expression: str) -> None:
-            text.check([expression])
+            module.model.text.check([expression])
 
         self.clips, self.steps = training_clips(config, options, check)
         fixed = validation_clips(config, options, check)
@@ -185,3 +190,54 @@ def score_of(report: dict[str, float], name: str, stage: str) -> float:
             + ", ".join(key for key in report if key != "loss")
         )
     return report[name]
+
+
+# --- what is settled before the first step: Accelerate, its tracker, the batch --------------
+
+
+def divide_batch(config: TrainConfig, processes: int) -> int:
+    """Clips of one forward pass, so that the effective batch is what was asked for."""
+    share = processes * config.accumulation
+    if config.batch_size % share == 0:
+        return config.batch_size // share
+    divisors = range(1, config.batch_size + 1)
+    values = [str(n) for n in divisors if config.batch_size % (processes * n) == 0]
+    works = f"with {processes} processes accumulation={', '.join(values)} works, or"
+    raise InputError(
+        f"batch_size {config.batch_size} cannot be divided by {processes} processes x "
+        f"{config.accumulation} accumulation; {works if values else 'use'} a batch_size that is a "
+        f"multiple of {share}"
+    )
+
+
+def _sharding() -> FullyShardedDataParallelPlugin | None:
+    """FSDP as Accelerate is configured for it, its parameters gathered in float32: as without it,
+    autocast alone says what is computed in 16 bits (where both do, CPUs have no layer norm)."""
+    environment = os.environ
+    if environment.get("ACCELERATE_USE_FSDP") != "true" or environment.get("FSDP_VERSION") != "2":
+        return None
+    return FullyShardedDataParallelPlugin(mixed_precision_policy=MixedPrecisionPolicy())
+
+
+def _tracker(name: str) -> list[str] | None:
+    """The tracker for Accelerate; InputError if it is not known or not installed."""
+    if name == "none":
+        return None
+    known = [str(tracker) for tracker in LOGGER_TYPE_TO_CLASS]
+    if name not in known:
+        raise InputError(f"tracker {name!r} is not known; use none or {', '.join(known)}")
+    if name not in [str(getattr(t, "value", t)) for t in get_available_trackers()]:
+        raise InputError(f"tracker {name!r} is not installed; pip install it, or use tracker=none")
+    return [name]
+
+
+def show_picture(accelerator: Accelerator, picture: Path, step: int) -> None:
+    """A validation picture, for trackers that take images."""
+    if not accelerator.is_main_process or not picture.is_file():
+        return
+    for tracker in accelerator.trackers:
+        if hasattr(tracker, "log_images"):
+            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+            tracker.log_images(
+                {"samples": np.asarray(Image.open(picture))[None]}, step=step, **layout
+            )

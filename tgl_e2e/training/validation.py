@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from tgl_e2e.data.clips import ClipBatch, collate
@@ -83,14 +83,18 @@ class Validation:
         return {name: round(sum(v) / len(v), 4) for name, v in sorted(values.items())}
 
 
+def predicted_masks(output: TGLOutput, batch: ClipBatch) -> Tensor:
+    """(B, T, H, W) bool, as large as the targets."""
+    size = batch.target.shape[-2:]
+    return nn.functional.interpolate(output.masks.float(), size=size, mode="bilinear") > 0
+
+
 @torch.no_grad()
 def clip_scores(output: TGLOutput, batch: ClipBatch) -> list[dict[str, float]]:
     """Per clip: iou and the same as iou/CUE over its M+ frames (over all where there is none),
     iou_carried over its M- frames; top1, whether the TAM's best frame lies in M+, and tam_accuracy,
     the share of frames that it takes for what they are."""
-    size = batch.target.shape[-2:]
-    masks = nn.functional.interpolate(output.masks, size=size, mode="bilinear") > 0
-    scores = []
+    masks, scores = predicted_masks(output, batch), []
     for b, cue in enumerate(batch.cues):
         lit = batch.relevant[b]
         row: dict[str, float] = {}
@@ -113,8 +117,7 @@ def clip_scores(output: TGLOutput, batch: ClipBatch) -> list[dict[str, float]]:
 
 def draw_samples(batch: ClipBatch, output: TGLOutput, path: Path, clips: int = 6) -> None:
     """One picture: for each of a few clips the true masks above the predicted ones, M+ marked."""
-    size = batch.target.shape[-2:]
-    masks = nn.functional.interpolate(output.masks.float(), size=size, mode="bilinear") > 0
+    masks = predicted_masks(output, batch)
     guessed = batch.relevant if output.relevance is None else output.relevance > 0
     rows = []
     for b in range(min(clips, len(batch.texts))):
