@@ -1,22 +1,30 @@
-"""Files that appear whole or not at all, and folders that one run writes to at a time."""
+"""Files that appear whole or not at all, folders that one run writes to at a time, and JSON files
+of others with the names in them."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import re
 import shutil
 import time
 import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tgl_e2e.errors import InputError
 
 # What a lock that another process holds answers with; anything else is a file system without locks.
 TAKEN = (errno.EAGAIN, errno.EACCES)
+# What would leave the folder it is meant for, or is no file's name on some system.
+UNSAFE = re.compile(
+    r"""(?ix) ^\s*$ | ^\.+$ | [/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff] | [ .]$
+    | ^(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(\.|$)"""
+)
 
 
 @contextlib.contextmanager
@@ -55,6 +63,38 @@ def write_text(path: Path, text: str) -> None:
             partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def read_json(path: Path, purpose: str, remedy: str = "get it again") -> Any:
+    """The content of a JSON file; InputError if it is missing or damaged.
+
+    Args:
+        purpose: what the file is for, for the message, e.g. "it lists the videos".
+        remedy: for a damaged one.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, {purpose}; get the whole split") from None
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a JSON file ({reason}); {remedy}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def check_name(name: str, where: str) -> None:
+    """Names from annotation files become files' names: InputError where that is not safe."""
+    if UNSAFE.search(name):
+        raise InputError(
+            f"{where} {name!a}: no safe name of a file (it holds a separator, a control "
+            "character or a device's name); rename it in the file"
+        )
+
+
+def is_text(text: Any) -> bool:
+    """Whether an expression says something, in Unicode."""
+    return isinstance(text, str) and bool(text.strip()) and not re.search(r"[\ud800-\udfff]", text)
 
 
 def try_lock(file: IO) -> bool:

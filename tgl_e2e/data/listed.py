@@ -9,9 +9,9 @@ from typing import Any
 
 from tgl_e2e.data.base import ExpressionRecord, Frames, MaskReader, VideoRecord, VisibleMoments
 from tgl_e2e.data.faults import GET_AGAIN, NO_TEXT, STRICT, UNSAFE_NAME, Faults, Kind
-from tgl_e2e.data.files import UNSAFE, is_text, read_json
 from tgl_e2e.data.moments_json import MOMENTS_NAME, MomentsFile
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import UNSAFE, is_text, read_json
 
 LOGGER = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".webp")  # of frames

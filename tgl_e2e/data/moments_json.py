@@ -17,9 +17,8 @@ import numpy as np
 
 from tgl_e2e.data.base import ANY_OBJECT, Span, VideoRecord
 from tgl_e2e.data.faults import STRICT, Faults, Kind
-from tgl_e2e.data.files import read_json
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import write_text
+from tgl_e2e.files import read_json, write_text
 from tgl_e2e.moments import inside, spans
 
 MOMENTS_NAME = "moments.json"

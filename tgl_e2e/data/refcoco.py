@@ -20,9 +20,9 @@ import numpy as np
 
 from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecord, VisibleMoments
 from tgl_e2e.data.faults import NO_TEXT, STRICT, UNSAFE_NAME, Faults, Findings, Kind
-from tgl_e2e.data.files import UNSAFE, is_text, read_json
 from tgl_e2e.data.rle import draw
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import UNSAFE, is_text, read_json
 
 CONVERT = "convert the data set again"
 IMAGE_ENTRY = Kind("image entries without id, file_name, height or width", CONVERT)

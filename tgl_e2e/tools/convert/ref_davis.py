@@ -11,9 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tgl_e2e.data.files import check_name
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import replacing, write_text
+from tgl_e2e.files import check_name, replacing, write_text
 
 # In the order of an object's four expressions: first frame and whole video, of two annotators.
 TEXTS = (

@@ -12,9 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tgl_e2e.data.files import read_json
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import write_text
+from tgl_e2e.files import read_json, write_text
 
 # Which annotators' split is the one that papers report; refcocog's google split has no test.
 SPLITS_BY = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd"}
