@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,16 +105,18 @@ def best_assignment(values: np.ndarray) -> list[int]:
 
     Goes through sets of columns, 2^N of them: a video has ten objects at the most.
     """
-    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # set of columns -> sum, choice
-    for row in values:
-        following: dict[int, tuple[float, list[int]]] = {}
-        for used, (total, choice) in best.items():
-            for column, value in enumerate(row):
-                key, found = used | 1 << column, (total + float(value), [*choice, column])
-                if key != used and (key not in following or found[0] > following[key][0]):
-                    following[key] = found
-        best = following
-    return next(iter(best.values()))[1]
+
+    @cache
+    def best(row: int, used: int) -> tuple[float, tuple[int, ...]]:
+        """Sum and columns from this row on, without those of a set."""
+        found = [(0.0, ())] if row == len(values) else []
+        for column in range(len(values)):
+            if not used >> column & 1:
+                total, columns = best(row + 1, used | 1 << column)
+                found.append((total + float(values[row, column]), (column, *columns)))
+        return max(found, key=lambda one: one[0])
+
+    return list(best(0, 0)[1])
 
 
 def matched_scores(videos: Sequence[Any]) -> Mapping[str, float | None]:
