@@ -103,9 +103,8 @@ def convert_refcoco(source: Path, output: Path, kind: str, by: str | None = None
         if target.exists():
             raise InputError(f"{target}: is there already; remove it or give another --output")
     folder.mkdir(parents=True, exist_ok=True)
-    categories = content.get("categories", [])
     for split, target in targets.items():
-        entries, annotations = found[split]
-        kinds = {"images": entries, "annotations": annotations, "categories": categories}
-        write_text(target, json.dumps(kinds))
+        images, annotations = found[split]
+        kinds = {"images": images, "annotations": annotations}
+        write_text(target, json.dumps({**kinds, "categories": content.get("categories", [])}))
     return {split: len(found[split][0]) for split in targets}
