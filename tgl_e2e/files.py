@@ -36,7 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         if partial.is_file():
             flush(partial)
-            os.chmod(partial, 0o666 & ~_umask())  # some libraries write for the owner alone
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(partial, 0o666 & ~mask)  # some libraries write for the owner alone
         os.replace(partial, path)
     finally:
         if partial.is_dir():
@@ -105,15 +107,19 @@ def try_lock(file: IO) -> bool:
     """
     try:
         import fcntl
-    except ImportError:
-        _unwatched(file.name, "this system has no file locks")
-        return True
-    try:
+
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except ImportError:
+        reason = "this system has no file locks"
     except OSError as error:
         if error.errno in TAKEN:
             return False
-        _unwatched(file.name, error.strerror or str(error))
+        reason = error.strerror or str(error)
+    warnings.warn(
+        f"{file.name}: cannot be locked ({reason}); take care that nothing else writes there",
+        stacklevel=2,
+    )
     return True
 
 
@@ -150,16 +156,3 @@ def _still_there(file: IO, path: Path) -> bool:
         return os.name == "nt" or os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _unwatched(name: str, reason: str) -> None:
-    warnings.warn(
-        f"{name}: cannot be locked ({reason}); take care that nothing else writes there",
-        stacklevel=3,
-    )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
