@@ -135,14 +135,12 @@ def _agree(options: argparse.Namespace) -> None:
 
 def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:
     moments = {}
-    for expression in video.expressions:
-        if expression.masks is None or expression.objects is None:
+    for e in video.expressions:
+        if e.masks is None or e.objects is None:
             raise InputError(
-                f"video {video.name}, expression {expression.id}: has no masks; "
-                f"give a split that has them"
+                f"video {video.name}, expression {e.id}: has no masks; give a split that has them"
             )
-        seen = VisibleMoments(expression.masks, expression.objects)
-        moments[expression.id] = {obj: list(spans) for obj, spans in seen.items()}
+        moments[e.id] = {o: list(spans) for o, spans in VisibleMoments(e.masks, e.objects).items()}
     return moments
 
 

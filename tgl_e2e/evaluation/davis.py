@@ -109,11 +109,11 @@ def best_assignment(values: np.ndarray) -> list[int]:
     @cache
     def best(row: int, used: int) -> tuple[float, tuple[int, ...]]:
         """Sum and columns from this row on, without those of a set."""
-        found = [(0.0, ())] if row == len(values) else []
-        for column in range(len(values)):
-            if not used >> column & 1:
-                total, columns = best(row + 1, used | 1 << column)
-                found.append((total + float(values[row, column]), (column, *columns)))
+        if row == len(values):
+            return 0.0, ()
+        free = (c for c in range(len(values)) if not used >> c & 1)
+        rest = ((c, *best(row + 1, used | 1 << c)) for c in free)
+        found = ((total + float(values[row, c]), (c, *others)) for c, total, others in rest)
         return max(found, key=lambda one: one[0])
 
     return list(best(0, 0)[1])
