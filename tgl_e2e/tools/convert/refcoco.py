@@ -25,9 +25,6 @@ class PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it refers to objects outside")
-
 
 def read_refs(path: Path) -> list[dict[str, Any]]:
     """The references of refs(*).p.
