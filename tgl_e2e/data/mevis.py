@@ -121,22 +121,14 @@ def read_mevis(
                 continue
             length = file.length(annotation)
             if length != len(frames):
-                faults.error(
-                    TRACK_LENGTH, meta_path, where, f"{length} masks for {len(frames)} frames"
-                )
+                detail = f"{length} masks for {len(frames)} frames"
+                faults.error(TRACK_LENGTH, meta_path, where, detail)
             tracks.setdefault(obj, []).append(annotation)
             used.add(annotation)
         return objects, RLEMasks(file, tracks, frames)
 
-    videos = read_records(
-        listed,
-        meta_path,
-        folder / "JPEGImages",
-        target_of,
-        faults,
-        moments,
-        masks_path if masks else None,
-    )
+    pictures, belong = folder / "JPEGImages", masks_path if masks else None
+    videos = read_records(listed, meta_path, pictures, target_of, faults, moments, belong)
     for annotation in file or ():
         if annotation not in used:
             faults.warn(UNUSED, masks_path, annotation)
@@ -176,17 +168,12 @@ def examine(video: VideoRecord, size: tuple[int, int] | None, findings: Findings
 
     size: (H, W) of its pictures, None if none can be read.
     """
-    seen = set()
-    tracks = (
-        (expression, obj, annotation)
-        for expression in video.expressions
-        for obj, annotations in (expression.masks.tracks if expression.masks else {}).items()
-        for annotation in annotations
-    )
-    for expression, obj, annotation in tracks:
-        if annotation in seen:
-            continue
-        seen.add(annotation)
+    tracks = {}
+    for expression in video.expressions:
+        for obj, named in expression.masks.tracks.items() if expression.masks else ():
+            for annotation in named:
+                tracks.setdefault(annotation, (expression, obj))
+    for annotation, (expression, obj) in tracks.items():
         file = expression.masks.file
         place = f"video {video.name}, expression {expression.id}, object {obj}"
         place += f", annotation {annotation}"
