@@ -89,11 +89,9 @@ def match_objects(
         frames = results[group[0]].frames
         for t, position in enumerate(frames):
             predicted = [results[n].mask(t) for n in group]
-            for row, n in enumerate(group):
-                truth = video.expressions[n].mask(int(position))
-                for column, mask in enumerate(predicted):
-                    j[row, column] += region_similarity(mask, truth)
-                    f[row, column] += contour_accuracy(mask, truth)
+            true = [video.expressions[n].mask(int(position)) for n in group]
+            j += [[region_similarity(mask, truth) for mask in predicted] for truth in true]
+            f += [[contour_accuracy(mask, truth) for mask in predicted] for truth in true]
         j, f = 100 * j / len(frames), 100 * f / len(frames)
         best = best_assignment(j + f)
         found.append([{"J": j[row, c], "F": f[row, c]} for row, c in enumerate(best)])
