@@ -32,18 +32,18 @@ def test_file_for_all_texts(tmp_path):
     path = written(tmp_path, [[0, 4], [7.0, 7]])
     spec = parse_moments(path)
     assert (spec.kind, spec.k) == ("intervals", None)
-    assert spec.intervals_of("anything") == ((0, 4), (7, 7))
+    assert spec.intervals_for(["anything"]) == [((0, 4), (7, 7))]
     spec = parse_moments(f"{path}+top-k:12")
     assert (spec.kind, spec.k) == ("intervals+top-k", 12)
-    assert spec.intervals_of("anything") == ((0, 4), (7, 7))
+    assert spec.intervals_for(["anything"]) == [((0, 4), (7, 7))]
 
 
 def test_file_per_text(tmp_path):
     spec = parse_moments(str(written(tmp_path, {"the dog": [[1, 2]], "the cat": []})))
-    assert spec.intervals_of("the dog") == ((1, 2),)
-    assert spec.intervals_of("the cat") == ()
+    assert spec.intervals_for(["the dog"]) == [((1, 2),)]
+    assert spec.intervals_for(["the cat"]) == [()]
     with pytest.raises(InputError, match='"the bird"'):
-        spec.intervals_of("the bird")
+        spec.intervals_for(["the bird"])
 
 
 def test_result_json(tmp_path):
@@ -53,18 +53,18 @@ def test_result_json(tmp_path):
         {"text": "a", "moments": [[1, 2]]},
     ]
     spec = parse_moments(written(tmp_path, {"version": 1, "expressions": expressions}))
-    assert spec.intervals_of("a") == ((1, 2),)
-    assert spec.intervals_of("b") == ()
+    assert spec.intervals_for(["a"]) == [((1, 2),)]
+    assert spec.intervals_for(["b"]) == [()]
     expressions[2]["moments"] = [[1, 3]]
     with pytest.raises(InputError, match="twice"):
         parse_moments(written(tmp_path, {"version": 1, "expressions": expressions}))
 
 
 def test_objects():
-    assert parse_moments([(0, 4)]).intervals_of("x") == ((0, 4),)
-    assert parse_moments(np.array([[0, 4], [6, 9]])).intervals_of("x") == ((0, 4), (6, 9))
+    assert parse_moments([(0, 4)]).intervals_for(["x"]) == [((0, 4),)]
+    assert parse_moments(np.array([[0, 4], [6, 9]])).intervals_for(["x"]) == [((0, 4), (6, 9))]
     spec = parse_moments({"x": [(0, 4)]}, k=3)
-    assert (spec.kind, spec.k, spec.intervals_of("x")) == ("intervals+top-k", 3, ((0, 4),))
+    assert (spec.kind, spec.k, spec.intervals_for(["x"])) == ("intervals+top-k", 3, [((0, 4),)])
 
 
 @pytest.mark.parametrize(
@@ -131,15 +131,15 @@ def test_not_text_and_not_a_file(tmp_path):
 
 def test_check_inside():
     spec = parse_moments({"a": [[0, 9]], "b": [[5, 10]]})
-    check_inside(spec, 11)
+    check_inside(spec, 11, ["a", "b"])
     check_inside(spec, 10, ["a"])
     with pytest.raises(InputError, match=r"\[5, 10\].* last frame is 9"):
-        check_inside(spec, 10)
+        check_inside(spec, 10, ["b"])
     with pytest.raises(InputError, match="outside"):
         check_inside(spec, 10, ["a", "b"])
     with pytest.raises(InputError, match="outside"):
-        check_inside(parse_moments([[12, 13]]), 12)
-    check_inside(parse_moments("top-k:4"), 1)
+        check_inside(parse_moments([[12, 13]]), 12, ["a"])
+    check_inside(parse_moments("top-k:4"), 1, ["a"])
 
 
 def test_spans():
@@ -171,5 +171,5 @@ def test_intervals_by_place():
     with pytest.raises(InputError, match="3 texts"):
         spec.intervals_for(texts[:2])
     with pytest.raises(InputError, match="outside"):
-        check_inside(spec, 6)
+        check_inside(spec, 6, texts)
     assert parse_moments([[0, 1]]).intervals_for(texts) == [((0, 1),)] * 3

@@ -1,22 +1,30 @@
-"""Files that appear whole or not at all, and folders that one run writes to at a time."""
+"""Files that appear whole or not at all, folders that one run writes to at a time, and JSON files
+of others with the names in them."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import re
 import shutil
 import time
 import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tgl_e2e.errors import InputError
 
 # What a lock that another process holds answers with; anything else is a file system without locks.
 TAKEN = (errno.EAGAIN, errno.EACCES)
+# What would leave the folder it is meant for, or is no file's name on some system.
+UNSAFE = re.compile(
+    r"""(?ix) ^\s*$ | ^\.+$ | [/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff] | [ .]$
+    | ^(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(\.|$)"""
+)
 
 
 @contextlib.contextmanager
@@ -28,7 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         if partial.is_file():
             flush(partial)
-            os.chmod(partial, 0o666 & ~_umask())  # some libraries write for the owner alone
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(partial, 0o666 & ~mask)  # some libraries write for the owner alone
         os.replace(partial, path)
     finally:
         if partial.is_dir():
@@ -57,6 +67,38 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
+def read_json(path: Path, purpose: str, remedy: str = "get it again") -> Any:
+    """The content of a JSON file; InputError if it is missing or damaged.
+
+    Args:
+        purpose: what the file is for, for the message, e.g. "it lists the videos".
+        remedy: for a damaged one.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, {purpose}; get the whole split") from None
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a JSON file ({reason}); {remedy}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def check_name(name: str, where: str) -> None:
+    """Names from annotation files become files' names: InputError where that is not safe."""
+    if UNSAFE.search(name):
+        raise InputError(
+            f"{where} {name!a}: no safe name of a file (it holds a separator, a control "
+            "character or a device's name); rename it in the file"
+        )
+
+
+def is_text(text: Any) -> bool:
+    """Whether an expression says something, in Unicode."""
+    return isinstance(text, str) and bool(text.strip()) and not re.search(r"[\ud800-\udfff]", text)
+
+
 def try_lock(file: IO) -> bool:
     """Whether this process now holds the lock of an open file, until that is closed.
 
@@ -65,15 +107,19 @@ def try_lock(file: IO) -> bool:
     """
     try:
         import fcntl
-    except ImportError:
-        _unwatched(file.name, "this system has no file locks")
-        return True
-    try:
+
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except ImportError:
+        reason = "this system has no file locks"
     except OSError as error:
         if error.errno in TAKEN:
             return False
-        _unwatched(file.name, error.strerror or str(error))
+        reason = error.strerror or str(error)
+    warnings.warn(
+        f"{file.name}: cannot be locked ({reason}); take care that nothing else writes there",
+        stacklevel=2,
+    )
     return True
 
 
@@ -110,16 +156,3 @@ def _still_there(file: IO, path: Path) -> bool:
         return os.name == "nt" or os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _unwatched(name: str, reason: str) -> None:
-    warnings.warn(
-        f"{name}: cannot be locked ({reason}); take care that nothing else writes there",
-        stacklevel=3,
-    )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

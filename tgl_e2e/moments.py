@@ -3,17 +3,18 @@
 Intervals are inclusive and in frame numbers of the original video, counted from 0.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import read_json
 
 Intervals = tuple[tuple[int, int], ...]
 
@@ -38,29 +39,30 @@ class MomentsSpec:
     origin: str = "moments"
 
     def intervals_for(self, texts: Sequence[str]) -> list[Intervals]:
-        """The given intervals of each text, in order; raises InputError as `intervals_of` does."""
-        if not isinstance(self.intervals, list):
-            return [self.intervals_of(text) for text in texts]
-        if len(self.intervals) != len(texts):
+        """The given intervals of each text, in order.
+
+        Raises:
+            InputError: they are given by place, for another number of texts; or by text, and one
+                of these is missing.
+        """
+        given = self.intervals
+        if isinstance(given, tuple):
+            return [given] * len(texts)
+        if isinstance(given, Mapping):
+            for text in texts:
+                if text not in given:
+                    known = ", ".join(f'"{t}"' for t in list(given)[:3]) or "no text at all"
+                    raise InputError(
+                        f'{self.origin}: no intervals for "{text}" (it has {known}); add them, '
+                        f"or use the very words of the file"
+                    )
+            return [given[text] for text in texts]
+        if len(given) != len(texts):
             raise InputError(
-                f"{self.origin}: intervals for {len(self.intervals)} texts, but {len(texts)} texts "
+                f"{self.origin}: intervals for {len(given)} texts, but {len(texts)} texts "
                 f"are given; give one list of intervals per text, in the same order"
             )
-        return self.intervals
-
-    def intervals_of(self, text: str) -> Intervals:
-        """The given intervals of one text; InputError if they are given per text and this one is
-        missing."""
-        assert self.intervals is not None and not isinstance(self.intervals, list), self.kind
-        if not isinstance(self.intervals, Mapping):
-            return self.intervals
-        if text not in self.intervals:
-            known = ", ".join(f'"{t}"' for t in list(self.intervals)[:3]) or "no text at all"
-            raise InputError(
-                f'{self.origin}: no intervals for "{text}" (it has {known}); add them, '
-                f"or use the very words of the file"
-            )
-        return self.intervals[text]
+        return given
 
 
 def parse_moments(spec: object, k: int | None = None) -> MomentsSpec:
@@ -92,19 +94,9 @@ def moments_in_order(intervals: Sequence[Sequence], k: int | None = None) -> Mom
     return MomentsSpec(kind, k, [_interval_list(one, "moments") for one in intervals])
 
 
-def check_inside(spec: MomentsSpec, num_frames: int, texts: Sequence[str] = ()) -> None:
-    """InputError if a given interval ends outside a video of `num_frames` frames.
-
-    texts: with intervals per text only those of these texts are checked; none: of all texts
-    """
-    if spec.intervals is None:
-        return
-    if isinstance(spec.intervals, list):
-        groups = spec.intervals
-    elif not isinstance(spec.intervals, Mapping):
-        groups = [spec.intervals]
-    else:
-        groups = [spec.intervals_of(text) for text in texts or spec.intervals]
+def check_inside(spec: MomentsSpec, num_frames: int, texts: Sequence[str]) -> None:
+    """InputError if a given interval of these texts ends outside a video of `num_frames` frames."""
+    groups = spec.intervals_for(texts) if spec.intervals is not None else ()
     for start, end in (interval for group in groups for interval in group):
         if end >= num_frames:
             raise InputError(
@@ -165,15 +157,7 @@ def _read_file(name: str) -> Intervals | dict[str, Intervals]:
     path = Path(name)
     if not path.is_file():
         raise InputError(f"{name}: neither a way to choose moments nor a file; give {MODES}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{name}: not a JSON file ({reason}); it should hold [[start, end], ...]"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from None
+    content = read_json(path, "it holds intervals", "it should hold [[start, end], ...]")
     return _read_intervals(content, name)
 
 
@@ -199,22 +183,19 @@ def _of_result(expressions: list, origin: str) -> dict[str, object]:
 def _interval_list(content: object, origin: str) -> Intervals:
     if not _is_list(content) or not all(_is_list(pair) and len(pair) == 2 for pair in content):
         raise InputError(f"{origin}: not a list of intervals, it should be [[start, end], ...]")
-    return tuple(_interval(pair, origin) for pair in content)
+    return tuple(_interval(*pair, origin) for pair in content)
 
 
 def _is_list(value: object) -> bool:
     return isinstance(value, (list, tuple, np.ndarray))
 
 
-def _interval(pair: Sequence, origin: str) -> tuple[int, int]:
-    shown = ", ".join(str(value) for value in pair)
-    for value in pair:
-        number = isinstance(value, (int, float, np.integer, np.floating))
-        if not number or isinstance(value, bool) or value != value // 1:
-            raise InputError(f"{origin}: [{shown}] is no interval, give whole frame numbers")
-    start, end = int(pair[0]), int(pair[1])
+def _interval(start: object, end: object, origin: str) -> tuple[int, int]:
+    for value in (start, end):
+        if not isinstance(value, Real) or isinstance(value, bool) or value != value // 1:
+            raise InputError(f"{origin}: [{start}, {end}] is no interval, give whole frame numbers")
     if not 0 <= start <= end:
         raise InputError(
-            f"{origin}: [{shown}] is no interval; frames count from 0, start before end"
+            f"{origin}: [{start}, {end}] is no interval; frames count from 0, start before end"
         )
-    return start, end
+    return int(start), int(end)

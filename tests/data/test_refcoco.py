@@ -41,9 +41,17 @@ def test_polygons_lists_and_strings_become_masks(tmp_path):
 
 
 def test_an_object_in_several_sentences_is_kept_once(tmp_path):
-    first, _ = read_dataset("refcoco", write_refcoco(tmp_path), "train").videos
-    one, again, _ = (e.masks for e in first.expressions)
-    assert one.tracks == again.tracks and one.store is again.store
+    path = write_refcoco(tmp_path) / "refcoco" / "instances_refcoco_train.json"
+    outline = np.random.default_rng(0).uniform(0, 10, 400).tolist()
+
+    def change(content):
+        for annotation in content["annotations"][:3]:
+            annotation["segmentation"] = [outline]
+
+    edit_json(path, change)
+    first, _ = read_dataset("refcoco", tmp_path, "train").videos
+    assert [e.masks.tracks[0][1] for e in first.expressions] == [[outline]] * 3
+    assert len(pickle.dumps(first)) < len(str(outline))
 
 
 def test_file_names_may_have_a_folder(tmp_path):

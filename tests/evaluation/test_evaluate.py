@@ -235,7 +235,7 @@ def test_moments_modes(root, knowing, tmp_path):
     with pytest.raises(InputError, match="one list of intervals per text"):
         spec("oracle").intervals_for([*texts, "one more"])
     with pytest.raises(InputError, match="outside the video"):
-        check_inside(spec("oracle"), 2)
+        check_inside(spec("oracle"), 2, texts)
     ((name, given),) = knowing.calls
     assert name == video.name and given.intervals_for(texts) == truth
 

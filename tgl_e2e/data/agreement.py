@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from tgl_e2e.data.annotations import by_annotator, read_annotations
+import numpy as np
+
+from tgl_e2e.data.annotations import FOUND, read_annotations
 from tgl_e2e.data.base import Span
-from tgl_e2e.data.moments_json import Moments, read_moments, shown, unite
+from tgl_e2e.data.moments_json import Moments, entries_of, read_moments, shown, unite
 from tgl_e2e.errors import InputError
+from tgl_e2e.metrics import region_similarity
+from tgl_e2e.moments import inside
 
 
 @dataclass(frozen=True)
@@ -25,14 +29,8 @@ class Pair:
 
 def temporal_iou(first: Sequence[Span], second: Sequence[Span]) -> float:
     """Frames that both name by frames that any names; 1 where neither names one."""
-    first, second = unite(first), unite(second)
-    both = sum(
-        max(0, min(end, other_end) - max(start, other_start) + 1)
-        for start, end in first
-        for other_start, other_end in second
-    )
-    any_of = sum(end - start + 1 for start, end in (*first, *second)) - both
-    return both / any_of if any_of else 1.0
+    frames = np.arange(max((end for _, end in (*first, *second)), default=-1) + 1)
+    return region_similarity(inside(frames, first)[None], inside(frames, second)[None])
 
 
 def read_annotators(paths: Sequence[Path]) -> dict[str, Moments]:
@@ -44,13 +42,14 @@ def read_annotators(paths: Sequence[Path]) -> dict[str, Moments]:
     """
     found: dict[str, Moments] = {}
     for path in paths:
-        if path.suffix == ".jsonl":
-            for name, moments in by_annotator(read_annotations(path)).items():
-                known = found.setdefault(name, {})
-                for video, expressions in moments.items():
-                    known.setdefault(video, {}).update(expressions)
-        else:
+        if path.suffix != ".jsonl":
             found[str(path)] = read_moments(path)
+            continue
+        for (video, expression), latest in read_annotations(path).items():
+            for name, annotation in latest.items():
+                if name != FOUND and annotation.state == "done":
+                    known = found.setdefault(name, {}).setdefault(video, {})
+                    known[expression] = annotation.objects
     if len(found) < 2:
         who = f"only {next(iter(found))}" if found else "nobody"
         raise InputError(
@@ -64,15 +63,12 @@ def compare(annotators: Mapping[str, Moments]) -> list[Pair]:
     """Every object that two of them have marked, in every pair of annotators."""
     pairs = []
     for one, other in combinations(annotators, 2):
-        for video, known in annotators[one].items():
-            for expression, objects in known.items():
-                others = annotators[other].get(video, {}).get(expression)
-                if others is None:
-                    continue
-                for obj in sorted({*objects, *others}):
-                    spans = objects.get(obj, []), others.get(obj, [])
-                    where = f"video {video}, expression {expression}, object {obj}"
-                    pairs.append(Pair((one, other), where, spans, temporal_iou(*spans)))
+        for video, expression, objects in entries_of(annotators[one]):
+            others = annotators[other].get(video, {}).get(expression)
+            for obj in sorted({*objects, *others}) if others is not None else ():
+                spans = objects.get(obj, []), others.get(obj, [])
+                where = f"video {video}, expression {expression}, object {obj}"
+                pairs.append(Pair((one, other), where, spans, temporal_iou(*spans)))
     return pairs
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tgl_e2e.data.base import Span
 from tgl_e2e.data.faults import STRICT
-from tgl_e2e.data.moments_json import Moments, merge, read_spans
+from tgl_e2e.data.moments_json import merge, read_spans
 from tgl_e2e.errors import InputError
 
 ANNOTATIONS_NAME = "annotations.jsonl"
@@ -73,38 +72,23 @@ def read_annotations(path: Path) -> Annotations:
     Raises:
         InputError: the file cannot be read, or is no such file.
     """
-    latest: Annotations = {}
-    for annotation in _lines(path):
-        key = annotation.video, annotation.expression
-        latest.setdefault(key, {})[annotation.annotator] = annotation
-    return latest
-
-
-def by_annotator(annotations: Annotations) -> dict[str, Moments]:
-    """Annotator -> the moments that this one called done."""
-    found: dict[str, Moments] = {}
-    for (video, expression), latest in annotations.items():
-        for name, annotation in latest.items():
-            if name != FOUND and annotation.state == "done":
-                known = found.setdefault(name, {}).setdefault(video, {})
-                known[expression] = annotation.objects
-    return found
-
-
-def _lines(path: Path) -> Iterator[Annotation]:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    latest: Annotations = {}
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            yield _parse(json.loads(line), path)
+            annotation = _parse(json.loads(line), path)
         except InputError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(
                 f"{path}: line {number}: no annotation; restore the file, or remove the line"
             ) from None
+        key = annotation.video, annotation.expression
+        latest.setdefault(key, {})[annotation.annotator] = annotation
+    return latest
 
 
 def _parse(content: dict[str, Any], path: Path) -> Annotation:

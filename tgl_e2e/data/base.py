@@ -34,7 +34,7 @@ class MaskReader(Protocol):
 
     def appears(self, obj: str) -> bool:
         """Whether an object has a mask in any frame, found out as cheaply as can be."""
-        ...
+        return bool(self.visible(obj).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,58 +83,50 @@ class ExpressionRecord:
         return self.masks.read(self.objects or (), position)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class VisibleMoments(Mapping):
     """Moments for want of annotated ones: the frames in which an object has a mask.
 
     Looked up when asked for, since masks may lie in a picture per frame.
     """
 
-    __slots__ = ("_masks", "_objects")
-
-    def __init__(self, masks: MaskReader, objects: tuple[str, ...]):
-        self._masks = masks
-        self._objects = objects
+    masks: MaskReader
+    objects: tuple[str, ...]
 
     def __getitem__(self, obj: str) -> tuple[Span, ...]:
-        if obj not in self._objects:
+        if obj not in self.objects:
             raise KeyError(obj)
-        visible = self._masks.visible(obj)
+        visible = self.masks.visible(obj)
         return tuple(spans(np.arange(len(visible)), visible))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._objects)
+        return iter(self.objects)
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return len(self.objects)
 
 
 class Frames(Sequence):
     """Paths of a video's frames, made when indexed.
 
     A data set has hundreds of thousands of frames, and a worker process that reads a Python object
-    gets its own copy of it (reference counts are written). So a video is one string here.
+    gets its own copy of it (reference counts are written). So a video's names are one array here.
     """
 
-    __slots__ = ("_folder", "_length", "_names", "_suffix")
+    __slots__ = ("_folder", "_names", "_suffix")
 
     def __init__(self, folder: Path, names: Sequence[str], suffix: str = ".jpg"):
         self._folder = folder
-        self._length = len(names)
-        self._names = "/".join(names)
+        self._names = np.array(names, dtype=str)
         self._suffix = suffix
-        if self._names.count("/") != max(self._length - 1, 0):
-            raise ValueError("a frame's name holds no '/'")
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._names)
 
     def __getitem__(self, position: int | slice) -> Path | tuple[Path, ...]:
         if isinstance(position, slice):
             return tuple(self)[position]
-        return self._folder / f"{self.names[position]}{self._suffix}"
-
-    def __iter__(self) -> Iterator[Path]:
-        return (self._folder / f"{name}{self._suffix}" for name in self.names)
+        return self._folder / f"{self._names[position]}{self._suffix}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
@@ -145,7 +137,7 @@ class Frames(Sequence):
     @property
     def names(self) -> list[str]:
         """The frames' names without folder and suffix."""
-        return self._names.split("/") if self._length else []
+        return self._names.tolist()
 
 
 class Pictures(Sequence):
@@ -158,14 +150,7 @@ class Pictures(Sequence):
         return len(self.paths)
 
     def __getitem__(self, position: int) -> Image.Image:
-        path = self.paths[position]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such frame, get the whole data set") from None
-        except (OSError, SyntaxError, ValueError):
-            raise InputError(f"{path}: a damaged picture, restore it") from None
+        return open_picture(self.paths[position], "frame").convert("RGB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +197,21 @@ class VideoDataset:
         raise InputError(
             f"{self.root}: split {self.split} has no video '{name}'; it has {some}, ..."
         )
+
+
+def open_picture(path: Path, what: str) -> Image.Image:
+    """A picture, decoded; InputError if it cannot be.
+
+    what: it is, for the message.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such {what}, get the whole data set") from None
+    except (OSError, SyntaxError, ValueError):
+        raise InputError(f"{path}: a damaged picture, restore it") from None
 
 
 def picture_size(path: Path) -> tuple[int, int]:

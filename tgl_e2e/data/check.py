@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import sys
 from collections import Counter
@@ -130,26 +129,20 @@ def _look_at_frames(video: VideoRecord, single: bool, findings: Findings) -> tup
     """
     frames = video.frames
     folder = frames[0].parent
-    try:
-        with os.scandir(folder) as entries:
-            there = set() if single else {entry.name for entry in entries}
-    except OSError:
+    if not folder.is_dir():
         findings.error(NO_FOLDER, folder)
         return None
     sizes = []
     for path in frames:
-        if path.name in there or (single and path.is_file()):
-            try:
-                sizes.append(picture_size(path))
-            except InputError:
-                findings.error(DAMAGED, path)
-        else:
-            findings.error(NO_FRAME, path)
+        try:
+            sizes.append(picture_size(path))
+        except InputError:
+            findings.error(DAMAGED if path.is_file() else NO_FRAME, path)
     if len(set(sizes)) > 1:
         findings.error(SIZE_CHANGES, folder, video.name)
-    for other in sorted(there - {path.name for path in frames}):
-        if other.endswith(frames[0].suffix):
-            findings.warn(OTHER_FRAMES, folder / other)
+    there = () if single else folder.glob(f"*{frames[0].suffix}")
+    for other in sorted(set(there).difference(frames)):
+        findings.warn(OTHER_FRAMES, other)
     return sizes[0] if sizes else None
 
 
@@ -163,8 +156,8 @@ def _hold_moments_against_masks(
     moments = MomentsFile(path, Findings())  # its own faults are known by now
     for video in dataset.videos:
         for expression in video.expressions:
-            known = moments.of(video.name, expression.id, video.num_frames)
-            for obj, spans in (known or {}).items() if expression.masks else ():
+            known = expression.masks and moments.of(video.name, expression.id, video.num_frames)
+            for obj, spans in (known or {}).items():
                 seen = _seen(expression, obj)
                 place = f"video {video.name}, expression {expression.id}, object {obj}"
                 for span in spans if seen is not None else ():

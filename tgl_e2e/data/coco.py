@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tgl_e2e.data.files import check_name, read_json
 from tgl_e2e.data.rle import draw
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import check_name, read_json
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Findings(Faults):
     masks: int = 0
     frames: int = 0
     _counts: Counter[Kind] = field(default_factory=Counter)
-    _examples: dict[Kind, list[str]] = field(default_factory=dict)
+    _examples: dict[Kind, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def error(self, kind: Kind, path: Path, place: str = "", detail: object = "") -> None:
         self._add(kind, f"{place or path}: {detail}" if detail != "" else str(place or path))
@@ -84,7 +84,7 @@ class Findings(Faults):
     def _add(self, kind: Kind, example: str) -> None:
         self._counts[kind] += 1
         if self._counts[kind] <= EXAMPLES:
-            self._examples.setdefault(kind, []).append(" ".join(example.split()))
+            self._examples[kind].append(" ".join(example.split()))
 
     @property
     def problems(self) -> int:
@@ -94,9 +94,8 @@ class Findings(Faults):
     def lines(self) -> list[str]:
         """One line per kind, problems first, and one that sums up."""
         names = ("videos", "expressions", "objects", "masks", "frames")
-        verdict = {0: "no problem", 1: "1 kind of problem"}.get(
-            self.problems, f"{self.problems} kinds of problem"
-        )
+        count = self.problems
+        verdict = f"{count} kind{'s' * (count > 1)} of problem" if count else "no problem"
         kinds = sorted(self._counts, key=lambda kind: not kind.remedy)
         summary = ", ".join(f"{getattr(self, name)} {name}" for name in names)
         return [*map(self._line, kinds), f"{summary}: {verdict}"]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tgl_e2e.data.base import ExpressionRecord, Frames, MaskReader, VideoRecord, VisibleMoments
-from tgl_e2e.data.faults import GET_AGAIN, NO_TEXT, STRICT, UNSAFE_NAME, Faults, Kind
-from tgl_e2e.data.files import UNSAFE, is_text, read_json
+from tgl_e2e.data.faults import GET_AGAIN, NO_MASKS, NO_TEXT, STRICT, UNSAFE_NAME, Faults, Kind
 from tgl_e2e.data.moments_json import MOMENTS_NAME, MomentsFile
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import UNSAFE, is_text, read_json
 
 LOGGER = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".webp")  # of frames
@@ -42,6 +42,7 @@ def read_records(
     target_of: Target,
     faults: Faults,
     moments_path: Path | None,
+    masks_path: Path | None,
     cost: str = "",
 ) -> tuple[VideoRecord, ...]:
     """The records of listed videos; no frame and no mask is read.
@@ -53,6 +54,8 @@ def read_records(
         listed: of :func:`read_listed`.
         path: of that file.
         moments_path: None: beside that file.
+        masks_path: where masks lie, if they are wanted: not to have them is a fault where
+            expressions name objects.
         cost: what it costs to do without, for the warning.
     """
     beside = moments_path or path.parent / MOMENTS_NAME
@@ -76,13 +79,16 @@ def read_records(
                 known = VisibleMoments(masks, objects)
             records.append(ExpressionRecord(key, expression.get("exp"), objects, known, masks))
         videos.append(VideoRecord(name, frames, tuple(records)))
+    everything = [e for video in videos for e in video.expressions]
+    if masks_path and not masks_path.exists() and any(e.objects for e in everything):
+        faults.warn(NO_MASKS, masks_path)
     if moments is not None:
         moments.report_unknown(videos)
         return tuple(videos)
     faults.warn(NO_FILE, beside)
-    masked = any(e.masks is not None for video in videos for e in video.expressions)
     if faults is STRICT:
         said = f"every frame in which an object has a mask counts as its moment{cost}"
+        masked = any(e.masks is not None for e in everything)
         LOGGER.warning("%s is missing: %s", beside, said if masked else "moments are not known")
     return tuple(videos)
 
@@ -105,10 +111,9 @@ def _entry(
     unsafe = [one for one in (name, *names, *expressions) if UNSAFE.search(one)]
     for one in unsafe:
         faults.error(UNSAFE_NAME, path, place, ascii(one))
-    if unsafe:
-        return None, {}
     if not names:
         faults.error(NO_FRAMES, path, place)
+    if unsafe or not names:
         return None, {}
     files = (s for s in SUFFIXES if (folder / f"{names[0]}{s}").is_file())
     return Frames(folder, names, next(files, SUFFIXES[0])), expressions

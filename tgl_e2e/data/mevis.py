@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from tgl_e2e.data.base import Frames, VideoDataset, VideoRecord, picture_size
-from tgl_e2e.data.faults import GET_AGAIN, NO_MASKS, OBJECT_IDS, STRICT, Faults, Findings, Kind
+from tgl_e2e.data.base import Frames, MaskReader, VideoDataset, VideoRecord, picture_size
+from tgl_e2e.data.faults import GET_AGAIN, OBJECT_IDS, STRICT, Faults, Findings, Kind
 from tgl_e2e.data.listed import read_listed, read_records
 from tgl_e2e.data.mask_file import MaskFile
 from tgl_e2e.data.rle import area, draw
@@ -46,48 +46,38 @@ UNUSED = Kind("annotations that no expression names")
 
 
 @dataclass(frozen=True, slots=True)
-class RLEMasks:
-    """Masks of one expression, decoded when asked for (a `MaskReader`).
+class RLEMasks(MaskReader):
+    """Masks of one expression, decoded when asked for.
 
     file: holds the masks of all expressions.
-    tracks: (object, annotation), once per annotation.
+    tracks: object -> its annotations.
     frames: of the video; the first one says how large an empty mask is.
     """
 
     file: MaskFile
-    tracks: tuple[tuple[str, str], ...]
+    tracks: Mapping[str, Sequence[str]]
     frames: Frames
 
     def read(self, objects: Sequence[str], position: int) -> np.ndarray:
-        if not 0 <= position < len(self.frames):
-            raise IndexError(f"frame {position} of a video of {len(self.frames)} frames")
+        frame = self.frames[position]
         union = np.zeros(picture_size(self.frames[0]), dtype=bool)
-        for annotation in (a for obj in objects for a in self._of(obj)):
+        for annotation in (a for obj in objects for a in self.tracks[obj]):
             rle = self.file.rle(annotation, position)
             try:
                 union |= draw(rle, union.shape) if rle is not None else False
             except ValueError as error:
                 raise InputError(
-                    f"{self.file.path}: a mask of {self.frames[position]} is damaged: {error}; "
+                    f"{self.file.path}: a mask of {frame} is damaged: {error}; "
                     f"python -m tgl_e2e.data.check names all of them"
                 ) from None
         return union
 
     def visible(self, obj: str) -> np.ndarray:
         present = np.zeros(len(self.frames), dtype=bool)
-        for annotation in self._of(obj):
+        for annotation in self.tracks[obj]:
             found = self.file.present(annotation)[: len(present)]
             present[: len(found)] |= found
         return present
-
-    def appears(self, obj: str) -> bool:
-        return bool(self.visible(obj).any())
-
-    def _of(self, obj: str) -> list[str]:
-        found = [annotation for name, annotation in self.tracks if name == obj]
-        if not found:
-            raise KeyError(obj)
-        return found
 
 
 def read_mevis(
@@ -123,7 +113,7 @@ def read_mevis(
         objects = tuple(dict.fromkeys(obj for obj, _ in pairs))
         if file is None:
             return objects, None
-        tracks = []
+        tracks = {}
         for obj, annotation in pairs:
             where = f"{place}, object {obj}, annotation {annotation}"
             if annotation not in file:
@@ -131,17 +121,14 @@ def read_mevis(
                 continue
             length = file.length(annotation)
             if length != len(frames):
-                faults.error(
-                    TRACK_LENGTH, meta_path, where, f"{length} masks for {len(frames)} frames"
-                )
-            tracks.append((obj, annotation))
+                detail = f"{length} masks for {len(frames)} frames"
+                faults.error(TRACK_LENGTH, meta_path, where, detail)
+            tracks.setdefault(obj, []).append(annotation)
             used.add(annotation)
-        return objects, RLEMasks(file, tuple(tracks), frames)
+        return objects, RLEMasks(file, tracks, frames)
 
-    videos = read_records(listed, meta_path, folder / "JPEGImages", target_of, faults, moments)
-    named = any(e.objects for video in videos for e in video.expressions)
-    if masks and named and not masks_path.exists():
-        faults.warn(NO_MASKS, masks_path)
+    pictures, belong = folder / "JPEGImages", masks_path if masks else None
+    videos = read_records(listed, meta_path, pictures, target_of, faults, moments, belong)
     for annotation in file or ():
         if annotation not in used:
             faults.warn(UNUSED, masks_path, annotation)
@@ -173,9 +160,7 @@ def _objects_of(
         faults.warn(OBJECT_IDS, path, place, shown)
     if len(objects) != len(annotations):
         objects = annotations  # some releases list an object once for several annotations
-    return [
-        (str(obj), str(annotation)) for obj, annotation in zip(objects, annotations, strict=True)
-    ]
+    return list(zip(map(str, objects), map(str, annotations), strict=True))
 
 
 def examine(video: VideoRecord, size: tuple[int, int] | None, findings: Findings) -> None:
@@ -183,23 +168,23 @@ def examine(video: VideoRecord, size: tuple[int, int] | None, findings: Findings
 
     size: (H, W) of its pictures, None if none can be read.
     """
-    seen = set()
+    tracks = {}
     for expression in video.expressions:
-        for obj, annotation in expression.masks.tracks if expression.masks else ():
-            if annotation in seen:
-                continue
-            seen.add(annotation)
-            file = expression.masks.file
-            place = f"video {video.name}, expression {expression.id}, object {obj}"
-            place += f", annotation {annotation}"
-            present = np.flatnonzero(file.present(annotation))
-            if not present.size:
-                findings.error(NEVER_SEEN, file.path, place)
-            findings.masks += present.size
-            for position in present.tolist() if size is not None else ():
-                here = f"{place}, frame {position}"
-                try:
-                    if area(file.rle(annotation, position), size) == 0:
-                        findings.warn(EMPTY_MASK, file.path, here)
-                except ValueError as error:  # InputError too
-                    findings.error(MASK, file.path, here, error)
+        for obj, named in expression.masks.tracks.items() if expression.masks else ():
+            for annotation in named:
+                tracks.setdefault(annotation, (expression, obj))
+    for annotation, (expression, obj) in tracks.items():
+        file = expression.masks.file
+        place = f"video {video.name}, expression {expression.id}, object {obj}"
+        place += f", annotation {annotation}"
+        present = np.flatnonzero(file.present(annotation))
+        if not present.size:
+            findings.error(NEVER_SEEN, file.path, place)
+        findings.masks += present.size
+        for position in present.tolist() if size is not None else ():
+            here = f"{place}, frame {position}"
+            try:
+                if area(file.rle(annotation, position), size) == 0:
+                    findings.warn(EMPTY_MASK, file.path, here)
+            except ValueError as error:  # InputError too
+                findings.error(MASK, file.path, here, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.files import write_text
 
 PROGRAM = "python -m tgl_e2e.data.moments"
+Command = Callable[[argparse.Namespace], int | None]
 SHOWN = 50  # faults and notes; a table with more has one cause
 
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     input."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    return cli.run(PROGRAM, lambda: COMMANDS[options.command](options))
+    return cli.run(PROGRAM, lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,11 +43,12 @@ def _parser() -> argparse.ArgumentParser:
         "a row, from 0, inclusive; object * where objects are not told apart; start and end empty "
         "where an object has no moments, object too where the expression has no target.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, root: bool | None, writes: bool = True):
+    def command(name: str, run: Command, text: str, root: bool | None, writes: bool = True):
         """root: whether a data set must be given; None: it cannot."""
         added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
         if writes:
             text = "file to write; one that is there is replaced"
             added.add_argument("--output", type=Path, required=True, metavar="FILE", help=text)
@@ -56,23 +58,24 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--split", required=root, metavar="S", help="its split")
         return added.add_argument
 
-    command("to-json", "a table becomes moments.json", False)("file", type=Path, metavar="CSV")
-    add = command("to-csv", "moments.json becomes a table", None)
+    add = command("to-json", _to_json, "a table becomes moments.json", False)
+    add("file", type=Path, metavar="CSV")
+    add = command("to-csv", _to_csv, "moments.json becomes a table", None)
     add("file", type=Path, metavar="JSON")
     text = "between columns (default: %(default)s)"
     add("--delimiter", choices=tuple(DELIMITERS), default="comma", help=text)
     text = "several moments.json become one: frames count that any of them names; where they "
     text += "differ about an object, a line says so"
-    command("merge", text, None)("files", type=Path, nargs="+", metavar="JSON")
+    command("merge", _merge, text, None)("files", type=Path, nargs="+", metavar="JSON")
     text = "holds moments.json against the expressions of a data set; status 1 if there is a "
-    add = command("validate", text + "problem", True, writes=False)
+    add = command("validate", _validate, text + "problem", True, writes=False)
     add("file", type=Path, metavar="JSON")
     text = "writes the frames in which an object has a mask as its moments: what a reader takes "
     text += "for want of moments.json, looked up once instead of in every run"
-    add = command("from-masks", text, True)
+    add = command("from-masks", _from_masks, text, True)
     add("dataset", choices=VIDEO_SETS, metavar="DATASET", help=", ".join(VIDEO_SETS))
     text = "temporal IoU of annotators who marked the same, and where they differ most"
-    add = command("agree", text, None, writes=False)
+    add = command("agree", _agree, text, None, writes=False)
     text = "annotations.jsonl of tgl_e2e.app, or a moments.json of each annotator"
     add("files", type=Path, nargs="+", metavar="FILE", help=text)
     add("--worst", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
@@ -90,7 +93,7 @@ def _to_json(options: argparse.Namespace) -> int:
         moments, notes = read_table(options.file, listing)
     except TableError as error:
         _say(error.faults)
-        print(f"{PROGRAM}: nothing was written", file=sys.stderr)
+        cli.say(PROGRAM, "nothing was written")
         return cli.MISTAKE
     write_moments(options.output, moments)
     _say(notes)
@@ -118,11 +121,10 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _from_masks(options: argparse.Namespace) -> int:
     dataset = read_dataset(options.dataset, options.root, options.split)
-    names = [video.name for video in dataset.videos]
     with ThreadPoolExecutor() as pool:  # decoding pictures holds no lock
         found = pool.map(_visible, dataset.videos)
-        bar = tqdm(found, total=len(names), desc=options.split, unit="video")
-        moments = dict(zip(names, bar, strict=True))
+        found = tqdm(found, total=len(dataset.videos), desc=options.split, unit="video")
+        moments = {video.name: own for video, own in zip(dataset.videos, found, strict=True)}
     write_moments(options.output, moments)
     return 0
 
@@ -133,14 +135,12 @@ def _agree(options: argparse.Namespace) -> None:
 
 def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:
     moments = {}
-    for expression in video.expressions:
-        if expression.masks is None or expression.objects is None:
+    for e in video.expressions:
+        if e.masks is None or e.objects is None:
             raise InputError(
-                f"video {video.name}, expression {expression.id}: has no masks; "
-                f"give a split that has them"
+                f"video {video.name}, expression {e.id}: has no masks; give a split that has them"
             )
-        seen = VisibleMoments(expression.masks, expression.objects)
-        moments[expression.id] = {obj: list(spans) for obj, spans in seen.items()}
+        moments[e.id] = {o: list(spans) for o, spans in VisibleMoments(e.masks, e.objects).items()}
     return moments
 
 
@@ -161,20 +161,10 @@ def _read_listed(root: Path, split: str, moments: Path | None, findings: Finding
 
 
 def _say(lines: Sequence[str]) -> None:
-    for line in lines[:SHOWN]:
-        print(f"{PROGRAM}: {line}", file=sys.stderr)
-    if len(lines) > SHOWN:
-        print(f"{PROGRAM}: ... and {len(lines) - SHOWN} more", file=sys.stderr)
+    more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    for line in [*lines[:SHOWN], *more]:
+        cli.say(PROGRAM, line)
 
-
-COMMANDS = {
-    "to-json": _to_json,
-    "to-csv": _to_csv,
-    "merge": _merge,
-    "validate": _validate,
-    "from-masks": _from_masks,
-    "agree": _agree,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,7 @@ field has moments.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ import numpy as np
 
 from tgl_e2e.data.base import ANY_OBJECT, Span, VideoRecord
 from tgl_e2e.data.faults import STRICT, Faults, Kind
-from tgl_e2e.data.files import read_json
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import write_text
+from tgl_e2e.files import read_json, write_text
 from tgl_e2e.moments import inside, spans
 
 MOMENTS_NAME = "moments.json"
@@ -58,9 +57,9 @@ def read_moments(path: Path, faults: Faults = STRICT) -> Any:
             raise
         faults.caught(VERSION, error)
         return None
-    videos = content.get("videos") if isinstance(content, dict) else None
-    if not isinstance(videos, dict) or content.get("version") != MOMENTS_VERSION:
-        version = content.get("version") if isinstance(content, dict) else None
+    content = content if isinstance(content, dict) else {}
+    videos, version = content.get("videos"), content.get("version")
+    if not isinstance(videos, dict) or version != MOMENTS_VERSION:
         faults.error(VERSION, path, "", f"version {version!r}, {MOMENTS_VERSION} is read")
         return None
 
@@ -131,13 +130,12 @@ class MomentsFile:
             return None
         if objects is not None:
             self._hold_against(found, objects, place)
-        kept: dict[str, tuple[Span, ...]] = {}
         for obj, intervals in found.items():
             for start, end in intervals:
                 if end >= num_frames:
                     detail = f"[{start}, {end}], frames are 0 to {num_frames - 1}"
                     self._faults.error(OUTSIDE, self.path, f"{place}, object {obj}", detail)
-            kept[obj] = tuple(span for span in intervals if span[1] < num_frames)
+        kept = {obj: tuple(i for i in found[obj] if i[1] < num_frames) for obj in found}
         if objects is None:
             return kept
         union = kept.get(ANY_OBJECT, ())
@@ -190,11 +188,16 @@ def write_moments(path: Path, moments: Moments) -> None:
     write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
 
 
+def entries_of(moments: Moments) -> Iterator[tuple[str, str, dict[str, list[Span]]]]:
+    """Every expression that moments are known of: video, expression, object -> spans."""
+    for video, known in moments.items():
+        for expression, objects in known.items():
+            yield video, expression, objects
+
+
 def unite(intervals: Sequence[Span]) -> list[Span]:
     """The frames of any of these intervals as ascending spans that neither overlap nor touch."""
-    if not intervals:
-        return []
-    frames = np.arange(max(end for _, end in intervals) + 1)
+    frames = np.arange(max((end for _, end in intervals), default=-1) + 1)
     return spans(frames, inside(frames, intervals))
 
 
@@ -209,12 +212,7 @@ def merge(files: Mapping[str, Moments]) -> tuple[Moments, list[str]]:
     merged: Moments = {}
     origin: dict[tuple[str, ...], str] = {}  # the file that is the first to speak of something
     conflicts = []
-    entries = [
-        (name, video, expression, objects)
-        for name, moments in files.items()
-        for video, known in moments.items()
-        for expression, objects in known.items()
-    ]
+    entries = [(name, *entry) for name, moments in files.items() for entry in entries_of(moments)]
     for name, video, expression, objects in entries:
         where = f"video {video}, expression {expression}"
         before = origin.setdefault((video, expression), name)

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tgl_e2e.data.base import ANY_OBJECT, VideoRecord
-from tgl_e2e.data.moments_json import MAX_FRAMES, Moments, unite
+from tgl_e2e.data.moments_json import MAX_FRAMES, Moments, entries_of, unite
 from tgl_e2e.errors import InputError
 
 COLUMNS = ("video", "expression", "object", "start", "end")
@@ -50,22 +50,20 @@ def read_table(
     moments: Moments = {}
     seen: dict[tuple[str, ...], int] = {}
     for number, row in _rows(path):
-        where = f"{path}: row {number}"
-        found = [f"{where}, {fault}" for fault in _faults(row, listing)]
-        key = tuple(row.values())
-        if seen.setdefault(key, number) != number:
-            found.append(f"{where}: repeats row {seen[key]}; remove one of them")
-        faults += found
-        if found:
-            continue
+        where, key = f"{path}: row {number}", tuple(row.values())
         video, expression, obj, start, end = key
         objects = moments.setdefault(video, {}).get(expression)
-        if objects is not None and _clash(obj, objects):
-            faults.append(
-                f"{where}, column object: '{obj}' beside rows of "
-                f"'{', '.join(objects) or 'no target'}' of the same expression; '{ANY_OBJECT}' "
-                f"stands for all objects, and an empty one for no target"
+        found = [f", {fault}" for fault in _faults(row, listing)]
+        if seen.setdefault(key, number) != number:
+            found.append(f": repeats row {seen[key]}; remove one of them")
+        elif not found and objects is not None and _clash(obj, objects):
+            found.append(
+                f", column object: '{obj}' beside rows of '{', '.join(objects) or 'no target'}' of "
+                f"the same expression; '{ANY_OBJECT}' stands for all objects, and an empty one for "
+                "no target"
             )
+        faults += [where + fault for fault in found]
+        if found:
             continue
         objects = moments[video].setdefault(expression, {})
         if obj:
@@ -77,9 +75,8 @@ def read_table(
             objects[obj].append(span)
     if faults:
         raise TableError(faults)
-    for known in moments.values():
-        for objects in known.values():
-            objects.update({obj: unite(intervals) for obj, intervals in objects.items()})
+    for _, _, objects in entries_of(moments):
+        objects.update({obj: unite(intervals) for obj, intervals in objects.items()})
     return moments, notes
 
 
@@ -88,21 +85,16 @@ def format_table(moments: Moments, delimiter: str = ",") -> str:
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for video, known in moments.items():
-        for expression, objects in known.items():
-            if not objects:
-                writer.writerow([video, expression, "", "", ""])
-            for obj, intervals in objects.items():
-                for start, end in intervals or [("", "")]:
-                    writer.writerow([video, expression, obj, start, end])
+    for video, expression, objects in entries_of(moments):
+        for obj, intervals in (objects or {"": []}).items():
+            for start, end in intervals or [("", "")]:
+                writer.writerow([video, expression, obj, start, end])
     return text.getvalue()
 
 
 def _clash(obj: str, others: Collection[str]) -> bool:
     """Whether a row of an object cannot stand beside earlier rows of the same expression."""
-    if not obj or not others:
-        return True
-    return ANY_OBJECT in (obj, *others) and {obj} != set(others)
+    return not obj or not others or (ANY_OBJECT in (obj, *others) and {obj} != set(others))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -152,11 +144,9 @@ def _faults(row: Mapping[str, str], listing: Mapping[str, VideoRecord] | None) -
         return
     numbers = [fault for name in ("start", "end") for fault in _number_faults(name, row[name])]
     yield from numbers
-    if numbers:
-        return
-    if int(start) > int(end):
+    if not numbers and int(start) > int(end):
         yield f"column start: {start} is after the end, {end}; exchange or correct them"
-    if its_video is not None and int(end) >= its_video.num_frames:
+    if not numbers and its_video is not None and int(end) >= its_video.num_frames:
         last = its_video.num_frames - 1
         yield f"column end: {end} lies outside the video, whose last frame is {last}"
 

@@ -11,6 +11,7 @@ is always seen, so its moments are that frame.
 """
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecord, VisibleMoments
+from tgl_e2e.data.base import (
+    ExpressionRecord,
+    Frames,
+    MaskReader,
+    VideoDataset,
+    VideoRecord,
+    VisibleMoments,
+)
 from tgl_e2e.data.faults import NO_TEXT, STRICT, UNSAFE_NAME, Faults, Findings, Kind
-from tgl_e2e.data.files import UNSAFE, is_text, read_json
 from tgl_e2e.data.rle import draw
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import UNSAFE, is_text, read_json
 
 CONVERT = "convert the data set again"
 IMAGE_ENTRY = Kind("image entries without id, file_name, height or width", CONVERT)
@@ -37,51 +45,16 @@ SIZE = Kind(
 MASK = Kind("segmentations that cannot be drawn", CONVERT)
 EMPTY = Kind("segmentations without a pixel")
 
-Place = tuple[int, int]  # first byte and length in a `Store`
-
-
-class Store:
-    """Values as bytes of JSON in one buffer: equal ones that are to be shared are kept once.
-
-    Loader workers share the buffer; the same values as Python objects, some hundred MB, would be
-    copied into each of them.
-    """
-
-    def __init__(self, origin: Path) -> None:
-        self.origin = origin
-        self._bytes = bytearray()
-        self._known: dict[bytes, Place] = {}
-
-    def add(self, value: Any, share: bool = False) -> Place:
-        """Keeps a value; returns its place."""
-        content = json.dumps(value, separators=(",", ":")).encode()
-        if content in self._known:
-            return self._known[content]
-        place = (len(self._bytes), len(content))
-        self._bytes += content
-        if share:
-            self._known[content] = place
-        return place
-
-    def close(self) -> None:
-        """Nothing more is added: what only adding needs is dropped."""
-        self._known = {}
-
-    def get(self, place: Place) -> Any:
-        """The value at a place."""
-        start, length = place
-        return json.loads(bytes(self._bytes[start : start + length]))
-
 
 @dataclass(frozen=True, slots=True)
-class ShapeMasks:
-    """The mask of one sentence, drawn when asked for (a `MaskReader`).
+class ShapeMasks(MaskReader):
+    """The mask of one sentence, drawn when asked for.
 
-    tracks: (object, place of a segmentation); size: (H, W).
+    origin: the file it stands in; tracks: (object, segmentation); size: (H, W).
     """
 
-    store: Store
-    tracks: tuple[tuple[str, Place], ...]
+    origin: Path
+    tracks: Sequence[tuple[str, Any]]
     size: tuple[int, int]
 
     def read(self, objects: Sequence[str], position: int) -> np.ndarray:
@@ -89,29 +62,32 @@ class ShapeMasks:
             raise IndexError(f"frame {position} of a video of 1 frame")
         mask = np.zeros(self.size, dtype=bool)
         try:
-            for obj, place in self.tracks:
-                mask |= draw(self.store.get(place), self.size) if obj in objects else False
+            for obj, segmentation in self.tracks:
+                mask |= draw(segmentation, self.size) if obj in objects else False
         except ValueError as error:
-            raise InputError(f"{self.store.origin}: {error}; get the file again") from None
+            raise InputError(f"{self.origin}: {error}; get the file again") from None
         return mask
 
     def visible(self, obj: str) -> np.ndarray:
-        return np.array([self.appears(obj)])
-
-    def appears(self, obj: str) -> bool:
-        return any(name == obj for name, _ in self.tracks)
+        return np.array([any(name == obj for name, _ in self.tracks)])
 
 
 class Sentences(Sequence):
-    """The sentences of one picture, as records that are made when asked for."""
+    """The sentences of one picture, as records that are made when asked for.
 
-    __slots__ = ("_length", "_place", "_store")
+    Those of all pictures are kept as JSON in one buffer, which loader workers share: the same as
+    Python objects, some hundred MB, would be copied into each of them. Compressed, since an
+    object's outline comes with each of its sentences.
+    """
 
-    def __init__(self, store: Store, entries: list) -> None:
-        """entries: [id, text, height, width, [[object, place of its segmentation], ...]] each."""
-        self._store = store
-        self._place = store.add(entries)
-        self._length = len(entries)
+    __slots__ = ("_buffer", "_length", "_origin", "_place")
+
+    def __init__(self, origin: Path, buffer: bytearray, entries: list) -> None:
+        """entries: [id, text, height, width, [[object, segmentation], ...]] each."""
+        content = zlib.compress(json.dumps(entries).encode(), level=1)
+        self._origin, self._length = origin, len(entries)
+        self._buffer, self._place = buffer, (len(buffer), len(buffer) + len(content))
+        buffer += content
 
     def __len__(self) -> int:
         return self._length
@@ -120,10 +96,10 @@ class Sentences(Sequence):
         return tuple(self)[index]
 
     def __iter__(self) -> Iterator[ExpressionRecord]:
-        for key, text, height, width, tracks in self._store.get(self._place):
-            pairs = tuple((obj, tuple(place)) for obj, place in tracks)
-            objects = tuple(dict.fromkeys(obj for obj, _ in pairs))
-            masks = ShapeMasks(self._store, pairs, (height, width))
+        start, end = self._place
+        for key, text, *size, tracks in json.loads(zlib.decompress(self._buffer[start:end])):
+            objects = tuple(dict.fromkeys(obj for obj, _ in tracks))
+            masks = ShapeMasks(self._origin, tracks, tuple(size))
             yield ExpressionRecord(key, text, objects, VisibleMoments(masks, objects), masks)
 
 
@@ -145,15 +121,14 @@ def read_refcoco(
         isinstance(content.get(name), list) for name in ("images", "annotations")
     ):
         raise InputError(f'{path}: has no "images" and "annotations"; convert the data set again')
-    store, tracks = Store(path), {}
+    tracks, buffer = {}, bytearray()
     for annotation in content["annotations"]:
         try:
             obj = str(annotation.get("original_id", annotation["id"]))
-            place = store.add(annotation["segmentation"], share=True)
-            tracks.setdefault(annotation["image_id"], []).append((obj, place))
+            track = obj, annotation["segmentation"]
+            tracks.setdefault(annotation["image_id"], []).append(track)
         except (AttributeError, KeyError, TypeError):
             faults.error(ANNOTATION, path, "", _shown(annotation))
-    store.close()
     known, by_file = set(), {}
     for image in content["images"]:
         try:
@@ -180,16 +155,13 @@ def read_refcoco(
             by_file.setdefault(file, []).append([str(key), text, *size, its_tracks])
     for key in tracks.keys() - known:
         faults.warn(NO_IMAGE, path, f"annotations of image entry {key}")
-    videos = tuple(
-        _video(root / "train2014", Path(file), Sentences(store, entries))
-        for file, entries in by_file.items()
-    )
-    return VideoDataset(kind, root, split, videos)
-
-
-def _video(pictures: Path, file: Path, sentences: Sentences) -> VideoRecord:
-    folder = pictures if file.parent == Path() else pictures / file.parent
-    return VideoRecord(str(file.with_suffix("")), Frames(folder, [file.name], ""), sentences)
+    videos = []
+    for name, entries in by_file.items():
+        file = root / "train2014" / name
+        frames = Frames(file.parent, [file.name], "")
+        name = str(Path(name).with_suffix(""))
+        videos.append(VideoRecord(name, frames, Sentences(path, buffer, entries)))
+    return VideoDataset(kind, root, split, tuple(videos))
 
 
 def _shown(entry: Any) -> str:
@@ -205,11 +177,11 @@ def examine(video: VideoRecord, size: tuple[int, int] | None, findings: Findings
         masks, place = sentence.masks, f"image entry {sentence.id}"
         if size not in (None, masks.size):
             detail = f"{list(masks.size)}, {video.frames[0].name} {list(size)}"
-            findings.error(SIZE, masks.store.origin, place, detail)
-        for _, where in masks.tracks:
+            findings.error(SIZE, masks.origin, place, detail)
+        for _, segmentation in masks.tracks:
             findings.masks += 1
             try:
-                if not draw(masks.store.get(where), masks.size).any():
-                    findings.warn(EMPTY, masks.store.origin, place)
+                if not draw(segmentation, masks.size).any():
+                    findings.warn(EMPTY, masks.origin, place)
             except (ValueError, TypeError) as error:
-                findings.error(MASK, masks.store.origin, place, error)
+                findings.error(MASK, masks.origin, place, error)

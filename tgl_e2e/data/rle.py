@@ -46,19 +46,23 @@ def area(rle: Any, size: tuple[int, int]) -> int:
 
     size: (H, W) that it should have. Raises ValueError, in words, if it is no RLE of this size.
     """
+    return int(_runs(rle, size)[1::2].sum())
+
+
+def _runs(rle: Any, size: tuple[int, int]) -> np.ndarray:
+    """(runs,) whole numbers, with the sum H * W."""
     if not isinstance(rle, dict) or not isinstance(rle.get("counts"), (str, list)):
         raise ValueError("no RLE with size and counts")
     if rle.get("size") != list(size):
         raise ValueError(f"size {rle.get('size')} for a picture of {list(size)} (height, width)")
-    if isinstance(rle["counts"], str):
-        runs = run_lengths(rle["counts"])
-    else:
-        runs = np.array(rle["counts"])
-        if runs.ndim != 1 or runs.dtype.kind not in "iu":
-            raise ValueError("counts are no whole numbers")
-    if (runs < 0).any() or runs.sum() != size[0] * size[1]:
+    listed = isinstance(rle["counts"], list)
+    runs = np.array(rle["counts"]) if listed else run_lengths(rle["counts"])
+    if runs.ndim != 1 or runs.dtype.kind not in "iu":
+        raise ValueError("counts are no whole numbers")
+    pixels = size[0] * size[1]
+    if runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:
         raise ValueError(f"its runs do not cover {size[0]} x {size[1]} pixels")
-    return int(runs[1::2].sum())
+    return runs
 
 
 def draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
@@ -68,10 +72,10 @@ def draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     another size.
     """
     if isinstance(segmentation, dict):
-        area(segmentation, size)  # pycocotools does not notice all damage, and may hang or crash
-        if isinstance(segmentation["counts"], list):
-            segmentation = coco_mask.frPyObjects(dict(segmentation), *size)
-        return np.ascontiguousarray(coco_mask.decode(segmentation), dtype=bool)
+        # Not by pycocotools, which does not notice all damage, and may hang or crash.
+        runs = _runs(segmentation, size)
+        columns = np.repeat(np.arange(runs.size) % 2 == 1, runs).reshape(size[1], size[0])
+        return np.ascontiguousarray(columns.T)
     if not isinstance(segmentation, list) or not segmentation:
         raise ValueError("a segmentation that is neither polygons nor RLE")
     for polygon in segmentation:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from PIL import Image
 from tgl_e2e.data.base import Span
 from tgl_e2e.data.moments_json import MOMENTS_NAME, Moments, write_moments
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import replacing
 from tgl_e2e.results import encode_mask
 
 QUALITY, PHOTO_QUALITY = 95, 88  # of the JPEGs; of photographs
@@ -67,21 +66,14 @@ class SplitWriter:
         for index in range(num_objects):
             seen = [frame == index + 1 for frame in ids]
             self.masks[str(first + index)] = [encode_mask(m) if m.any() else None for m in seen]
-        self.videos[name] = {
-            "frames": frames,
-            "expressions": {
-                str(n): {
-                    "exp": said.text,
-                    "obj_id": list(said.moments),
-                    "anno_id": [first + index for index in said.moments],
-                }
-                for n, said in enumerate(told)
-            },
-        }
-        self.moments[name] = {
-            str(n): {str(i): list(spans) for i, spans in said.moments.items()}
-            for n, said in enumerate(told)
-        }
+        expressions, moments = {}, {}
+        for n, said in enumerate(told):
+            annotations = [first + index for index in said.moments]
+            entry = {"exp": said.text, "obj_id": list(said.moments), "anno_id": annotations}
+            expressions[str(n)] = entry
+            moments[str(n)] = {str(i): list(spans) for i, spans in said.moments.items()}
+        self.videos[name] = {"frames": frames, "expressions": expressions}
+        self.moments[name] = moments
         self.scenes[name] = scene
 
     def finish(self) -> None:
@@ -106,22 +98,14 @@ def new_split(output: Path, split: str, quality: int = QUALITY) -> Iterator[Spli
         raise InputError(f"{folder} exists and is not empty: remove it or choose another --output")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{split}-", dir=output))
-    except OSError as error:
-        raise InputError(
-            f"{output} cannot be written ({error.strerror}): choose another --output"
-        ) from error
-    try:
-        draft.chmod(0o755)  # mkdtemp makes it private
-        writer = SplitWriter(draft, quality)
-        yield writer
-        writer.finish()
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
+        with replacing(folder) as draft:
+            draft.mkdir()
+            writer = SplitWriter(draft, quality)
+            yield writer
+            writer.finish()
+            if folder.exists():
+                folder.rmdir()
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror}): mend that or choose another --output"
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -26,8 +26,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tgl_e2e.data.base import Frames, VideoDataset, VideoRecord, picture_size
-from tgl_e2e.data.faults import DAMAGED, NO_MASKS, OBJECT_IDS, STRICT, Faults, Findings, Kind
+from tgl_e2e.data.base import (
+    Frames,
+    MaskReader,
+    VideoDataset,
+    VideoRecord,
+    open_picture,
+    picture_size,
+)
+from tgl_e2e.data.faults import DAMAGED, OBJECT_IDS, STRICT, Faults, Findings, Kind
 from tgl_e2e.data.listed import read_listed, read_records
 from tgl_e2e.errors import InputError
 
@@ -49,8 +56,8 @@ FOUR = Kind(
 )
 
 
-class PaletteMasks:
-    """Masks of one video, a palette PNG per frame, opened when asked for (a `MaskReader`)."""
+class PaletteMasks(MaskReader):
+    """Masks of one video, a palette PNG per frame, opened when asked for."""
 
     __slots__ = ("_present", "annotations")
 
@@ -59,16 +66,10 @@ class PaletteMasks:
         self._present: np.ndarray | None = None
 
     def read(self, objects: Sequence[str], position: int) -> np.ndarray:
-        if not 0 <= position < len(self.annotations):
-            raise IndexError(f"frame {position} of a video of {len(self.annotations)} frames")
         path = self.annotations[position]
         if not objects:
             return np.zeros(picture_size(path), dtype=bool)
-        with open_palette(path) as picture:
-            ids = np.asarray(picture)
-        wanted = np.zeros(MAX_OBJECT + 1, dtype=bool)
-        wanted[[int(obj) for obj in objects]] = True
-        return wanted[ids]
+        return np.isin(np.asarray(open_palette(path)), [int(obj) for obj in objects])
 
     def visible(self, obj: str) -> np.ndarray:
         """(T,) bool. The first call opens every annotation of the video, once for all objects."""
@@ -83,11 +84,11 @@ class PaletteMasks:
             present = np.zeros((len(self.annotations), MAX_OBJECT + 1), dtype=bool)
             for row, path in zip(present, self.annotations, strict=True):
                 try:
-                    with open_palette(path) as picture:
-                        row[:] = np.asarray(picture.histogram()) > 0
+                    picture = open_palette(path)
                 except InputError as error:
                     faults.caught(DAMAGED if path.exists() else NO_ANNOTATION, error)
                     continue
+                row[:] = np.asarray(picture.histogram()) > 0
                 if size not in (None, (picture.height, picture.width)):
                     detail = f"{[picture.height, picture.width]}, the picture {list(size)}"
                     faults.error(SIZE, path, "", detail)
@@ -103,13 +104,7 @@ class PaletteMasks:
 
 def open_palette(path: Path) -> Image.Image:
     """An annotation whose pixels are object ids, decoded; InputError if it is none."""
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such annotation, get the whole data set") from None
-    except (OSError, SyntaxError, ValueError):
-        raise InputError(f"{path}: a damaged picture, restore it") from None
+    picture = open_picture(path, "annotation")
     if picture.mode not in ("P", "L"):
         raise InputError(
             f"{path}: a picture of mode {picture.mode}, annotations have a palette "
@@ -172,10 +167,8 @@ def read_ytvos(
         ", and all annotations are opened to know them; python -m tgl_e2e.data.moments from-masks "
         "writes the file once"
     )
-    videos = read_records(listed, path, frames_root, target_of, faults, moments, cost)
-    named = any(e.objects for video in videos for e in video.expressions)
-    if masks and named and not has_masks:
-        faults.warn(NO_MASKS, masks_root)
+    belong = masks_root if masks else None
+    videos = read_records(listed, path, frames_root, target_of, faults, moments, belong, cost)
     return VideoDataset(kind, root, split, videos)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,9 @@ def match_objects(
         frames = results[group[0]].frames
         for t, position in enumerate(frames):
             predicted = [results[n].mask(t) for n in group]
-            for row, n in enumerate(group):
-                truth = video.expressions[n].mask(int(position))
-                for column, mask in enumerate(predicted):
-                    j[row, column] += region_similarity(mask, truth)
-                    f[row, column] += contour_accuracy(mask, truth)
+            true = [video.expressions[n].mask(int(position)) for n in group]
+            j += [[region_similarity(mask, truth) for mask in predicted] for truth in true]
+            f += [[contour_accuracy(mask, truth) for mask in predicted] for truth in true]
         j, f = 100 * j / len(frames), 100 * f / len(frames)
         best = best_assignment(j + f)
         found.append([{"J": j[row, c], "F": f[row, c]} for row, c in enumerate(best)])
@@ -104,16 +103,18 @@ def best_assignment(values: np.ndarray) -> list[int]:
 
     Goes through sets of columns, 2^N of them: a video has ten objects at the most.
     """
-    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # set of columns -> sum, choice
-    for row in values:
-        following: dict[int, tuple[float, list[int]]] = {}
-        for used, (total, choice) in best.items():
-            for column, value in enumerate(row):
-                key, found = used | 1 << column, (total + float(value), [*choice, column])
-                if key != used and (key not in following or found[0] > following[key][0]):
-                    following[key] = found
-        best = following
-    return next(iter(best.values()))[1]
+
+    @cache
+    def best(row: int, used: int) -> tuple[float, tuple[int, ...]]:
+        """Sum and columns from this row on, without those of a set."""
+        if row == len(values):
+            return 0.0, ()
+        free = (c for c in range(len(values)) if not used >> c & 1)
+        rest = ((c, *best(row + 1, used | 1 << c)) for c in free)
+        found = ((total + float(values[row, c]), (c, *others)) for c, total, others in rest)
+        return max(found, key=lambda one: one[0])
+
+    return list(best(0, 0)[1])
 
 
 def matched_scores(videos: Sequence[Any]) -> Mapping[str, float | None]:

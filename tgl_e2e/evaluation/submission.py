@@ -19,10 +19,9 @@ from PIL import Image
 
 from tgl_e2e.data.base import VideoDataset, VideoRecord
 from tgl_e2e.data.datasets import DATASETS
-from tgl_e2e.data.files import check_name
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.davis import annotation_groups
-from tgl_e2e.files import replacing
+from tgl_e2e.files import check_name, replacing
 from tgl_e2e.results import Segmentation
 
 

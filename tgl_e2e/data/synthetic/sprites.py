@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from tgl_e2e.data.coco import CocoImage, Instance, read_coco
-from tgl_e2e.data.files import read_json
 from tgl_e2e.data.nouns import listed, names_of, pick
 from tgl_e2e.data.picture_expressions import colour_of
 from tgl_e2e.errors import InputError
+from tgl_e2e.files import read_json
 
 SMALLEST, LARGEST = 0.015, 0.6  # share of its image that an instance to be cut out covers
 LEAST_SIDE = 40  # pixels: shorter instances are too coarse to be shown larger

@@ -6,14 +6,12 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
-from tgl_e2e.data.files import check_name
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import replacing, write_text
+from tgl_e2e.files import check_name, replacing, write_text
 
 # In the order of an object's four expressions: first frame and whole video, of two annotators.
 TEXTS = (
@@ -68,59 +66,52 @@ def convert_ref_davis(davis: Path, texts: Path, output: Path, link: bool = False
         InputError: something is missing, or the annotations do not have the objects of the texts.
     """
     descriptions = [read_texts(texts / name) for name in TEXTS]
-    counts = {}
+    videos, counts = {}, {}
     for split, listed in SPLITS.items():
         path = davis / "ImageSets" / "2017" / listed
         if not path.is_file():
             raise InputError(f"{path}: no such file; give the folder of DAVIS 2017 (480p)")
         if (output / split).exists():
             raise InputError(f"{output / split}: is there already; give another --output")
-    for split, listed in SPLITS.items():
-        names = (davis / "ImageSets" / "2017" / listed).read_text().split()
+        videos[split] = path.read_text().split()
+    for split, names in videos.items():
+        target = output / "meta_expressions" / split / "meta_expressions.json"
         output.mkdir(parents=True, exist_ok=True)
         with replacing(output / split) as folder:
-            meta = dict(_videos(names, davis, descriptions, folder, split, link))
-        target = output / "meta_expressions" / split / "meta_expressions.json"
+            names = tqdm(names, desc=split, unit="video")
+            meta = {name: _convert(name, davis, descriptions, folder, link) for name in names}
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, json.dumps({"videos": meta}, indent=1))
         counts[split] = sum(len(video["expressions"]) for video in meta.values())
     return counts
 
 
-def _videos(
-    names: list[str], davis: Path, descriptions: list, folder: Path, split: str, link: bool
-) -> Iterator[tuple[str, dict]]:
-    commonly = (
-        davis / "Annotations_unsupervised"
-    )  # the release that is converted, where it is there
+def _convert(name: str, davis: Path, descriptions: list, folder: Path, link: bool) -> dict:
+    """Writes one video's pictures; returns its entry of meta_expressions.json."""
+    check_name(name, str(davis))
+    said = [texts.get(name, {}) for texts in descriptions]
+    objects = sorted(said[0])
+    if not objects or any(sorted(one) != objects for one in said):
+        raise InputError(
+            f"video {name}: the four text files speak of objects "
+            f"{', '.join(str(sorted(one)) for one in said)}; get them again"
+        )
+    # The release that is commonly converted, where it is there.
+    commonly = davis / "Annotations_unsupervised"
     annotations = commonly if commonly.is_dir() else davis / "Annotations"
-    for name in tqdm(names, desc=split, unit="video"):
-        check_name(name, str(davis))
-        said = [texts.get(name, {}) for texts in descriptions]
-        objects = sorted(said[0])
-        if not objects or any(sorted(one) != objects for one in said):
-            raise InputError(
-                f"video {name}: the four text files speak of objects "
-                f"{', '.join(str(sorted(one)) for one in said)}; get them again"
-            )
-        frames = _pictures(davis / "JPEGImages" / "480p" / name, ".jpg")
-        masks = _pictures(annotations / "480p" / name, ".png")
-        if [f.stem for f in frames] != [m.stem for m in masks]:
-            raise InputError(
-                f"{masks[0].parent}: not one annotation for each frame; get DAVIS again"
-            )
-        for kind, pictures in (("JPEGImages", frames), ("Annotations", masks)):
-            target = folder / kind / name
-            target.mkdir(parents=True)
-            for picture in pictures:
-                copy = os.symlink if link else shutil.copyfile
-                copy(picture.resolve(), target / picture.name)
-        expressions = {
-            str(place * len(said) + which): {"exp": texts[obj], "obj_id": str(obj)}
-            for place, obj in enumerate(objects)
-            for which, texts in enumerate(said)
-        }
-        yield name, {"frames": [f.stem for f in frames], "expressions": expressions}
+    frames = _pictures(davis / "JPEGImages" / "480p" / name, ".jpg")
+    masks = _pictures(annotations / "480p" / name, ".png")
+    if [f.stem for f in frames] != [m.stem for m in masks]:
+        raise InputError(f"{masks[0].parent}: not one annotation for each frame; get DAVIS again")
+    copy = os.symlink if link else shutil.copyfile
+    for kind, pictures in (("JPEGImages", frames), ("Annotations", masks)):
+        target = folder / kind / name
+        target.mkdir(parents=True)
+        for picture in pictures:
+            copy(picture.resolve(), target / picture.name)
+    every = ((obj, texts[obj]) for obj in objects for texts in said)
+    expressions = {str(n): {"exp": text, "obj_id": str(obj)} for n, (obj, text) in enumerate(every)}
+    return {"frames": [f.stem for f in frames], "expressions": expressions}
 
 
 def _pictures(folder: Path, suffix: str) -> list[Path]:

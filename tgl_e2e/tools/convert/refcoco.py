@@ -12,9 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tgl_e2e.data.files import read_json
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import write_text
+from tgl_e2e.files import read_json, write_text
 
 # Which annotators' split is the one that papers report; refcocog's google split has no test.
 SPLITS_BY = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd"}
@@ -25,9 +24,6 @@ class PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it refers to objects outside")
 
 
 def read_refs(path: Path) -> list[dict[str, Any]]:
@@ -104,9 +100,8 @@ def convert_refcoco(source: Path, output: Path, kind: str, by: str | None = None
         if target.exists():
             raise InputError(f"{target}: is there already; remove it or give another --output")
     folder.mkdir(parents=True, exist_ok=True)
-    categories = content.get("categories", [])
     for split, target in targets.items():
-        entries, annotations = found[split]
-        kinds = {"images": entries, "annotations": annotations, "categories": categories}
-        write_text(target, json.dumps(kinds))
+        images, annotations = found[split]
+        kinds = {"images": images, "annotations": annotations}
+        write_text(target, json.dumps({**kinds, "categories": content.get("categories", [])}))
     return {split: len(found[split][0]) for split in targets}
