@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from tgl_e2e import cli
+from tgl_e2e.data.coco import opened
 from tgl_e2e.data.nouns import pick
 from tgl_e2e.data.split_writer import Told, new_split
 from tgl_e2e.data.synthetic.record import through_h264
@@ -189,12 +190,7 @@ def _background(
     height, width = size
     if photographs is None:
         return Image.new("RGB", (width, height), pick(BACKGROUNDS, rng))
-    path = pick(photographs, rng)
-    try:
-        with Image.open(path) as picture:
-            return ImageOps.fit(picture.convert("RGB"), (width, height))
-    except OSError as error:
-        raise InputError(f"{path}: not a picture that can be read ({error}); remove it") from None
+    return ImageOps.fit(opened(pick(photographs, rng)), (width, height))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

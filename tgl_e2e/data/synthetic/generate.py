@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from tgl_e2e.errors import InputError
+
 from .cast import Cast, Retry, Setting, draw_cast, step_held_out
 from .express import Wish, draw_expression
 from .layout import lay_out
@@ -47,7 +49,10 @@ def make_scene(
     num_frames: length of the video; drawn if None (24 to 96; easy 24 to 48; `valid` longer).
     static: nothing moves, expressions speak of appearance only and are true in all frames.
     """
-    setting = _setting(level, split, cue, num_frames, static)
+    check_request(level, split, cue, static)
+    if num_frames is not None and num_frames < (1 if static else 24):
+        raise InputError(f"num_frames is {num_frames}; a video with motion needs at least 24")
+    setting = Setting(level, split, cue, static)
     key = (SPLITS.index(split), LEVELS.index(level), (None, *CUES).index(cue), int(static))
     rng = np.random.default_rng((seed, *key, num_frames or 0))
     for _ in range(DRAWS):
@@ -90,18 +95,18 @@ def crosses(thing: SceneObject) -> bool:
     return any(segment.motion in ("entering", "leaving") for segment in thing.segments)
 
 
-def _setting(level, split, cue, num_frames, static) -> Setting:
-    asked = {"level": (level, LEVELS), "split": (split, SPLITS), "cue": (cue, CUES)}
+def check_request(level: str, split: str, cue: str | None, static: bool) -> None:
+    """Raises InputError for what no scene can be."""
+    asked = {"level": (level, LEVELS), "split": (split, SPLITS), "cue": (cue, (None, *CUES))}
     for name, (value, known) in asked.items():
-        if value not in known and (name, value) != ("cue", None):
-            raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
+        if value not in known:
+            raise InputError(f"no {name} {value!r}; known are {', '.join(filter(None, known))}")
     if cue == "fill" and level != "full":
-        raise ValueError(f"cue 'fill' needs level 'full': at level {level!r} every object is plain")
+        raise InputError(
+            f"cue 'fill' needs level 'full' (full_share=1): at {level!r} every object is plain"
+        )
     if cue == "motion" and static:
-        raise ValueError("cue 'motion' needs static=False")
-    if num_frames is not None and num_frames < (1 if static else 24):
-        raise ValueError(f"num_frames is {num_frames}; a video with motion needs at least 24")
-    return Setting(level, split, cue, static)
+        raise InputError("cue 'motion' decides nothing in static scenes; set static=false")
 
 
 def _length(setting: Setting, rng: np.random.Generator) -> int:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 import av
 import numpy as np
 
-from .film import render_sprites
 from .render import Rendered, render
 from .scene import Scene, Span
-from .sprite_scenes import SpriteScene
 
 SMALLEST, LARGEST = 32, 4096  # sides of frames
 
@@ -55,12 +53,9 @@ AS_DRAWN = Recording()
 def record(scene: Scene, recording: Recording) -> Rendered:
     """The kept frames of a scene, through the codec if there is one; masks stay exact."""
     frames, size = recording.frames(scene), recording.size_of(scene)
-    if isinstance(scene, SpriteScene):
-        drawn = render_sprites(scene, frames, size)
-    else:
-        if recording.clutter:
-            scene = replace(scene, background=replace(scene.background, kind="leaves"))
-        drawn = render(scene, frames, size)
+    if recording.clutter:
+        scene = replace(scene, background=replace(scene.background, kind="leaves"))
+    drawn = render(scene, frames, size)
     if recording.crf is None:
         return drawn
     return Rendered(through_h264(drawn.rgb, recording.crf), drawn.ids)
