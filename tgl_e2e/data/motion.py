@@ -40,7 +40,7 @@ from tgl_e2e.data.synthetic import (
     make_scene,
     render,
 )
-from tgl_e2e.data.synthetic.generate import check_request
+from tgl_e2e.data.synthetic.scene import Setting
 from tgl_e2e.data.synthetic.sprite_scenes import SpriteScene, make_sprite_scene
 from tgl_e2e.data.synthetic.sprites import Sprites
 from tgl_e2e.errors import InputError
@@ -70,7 +70,7 @@ class MotionClips(EndlessClips):
             raise InputError(f"cues={options.cues}: no share may be below 0, and one above it")
         level = "full" if options.full_share >= 1 else "easy"
         for cue in options.cues:
-            check_request(level, split, None if cue == "mixed" else cue, options.static)
+            Setting(level, split, None if cue == "mixed" else cue, options.static)  # or InputError
 
     def __getitem__(self, index: int) -> Clip:
         rng = np.random.default_rng([self.seed, 0, index])

@@ -9,11 +9,10 @@ import numpy as np
 
 from tgl_e2e.errors import InputError
 
-from .cast import Cast, Retry, Setting, draw_cast, step_held_out
 from .express import Wish, draw_expression
 from .layout import lay_out
-from .plan import draw_plans
-from .scene import CUES, KINDS, LEVELS, SPLITS, Background, Expression, Nuisance, Scene, SceneObject
+from .plan import draw_cast, draw_plans, step_held_out
+from .scene import KINDS, Background, Cast, Expression, Nuisance, Retry, Scene, SceneObject, Setting
 from .shapes import RADIUS, RGB
 
 FPS = 12.0
@@ -49,12 +48,10 @@ def make_scene(
     num_frames: length of the video; drawn if None (24 to 96; easy 24 to 48; `valid` longer).
     static: nothing moves, expressions speak of appearance only and are true in all frames.
     """
-    check_request(level, split, cue, static)
+    setting = Setting(level, split, cue, static)
     if num_frames is not None and num_frames < (1 if static else 24):
         raise InputError(f"num_frames is {num_frames}; a video with motion needs at least 24")
-    setting = Setting(level, split, cue, static)
-    key = (SPLITS.index(split), LEVELS.index(level), (None, *CUES).index(cue), int(static))
-    rng = np.random.default_rng((seed, *key, num_frames or 0))
+    rng = np.random.default_rng((seed, *setting.key, num_frames or 0))
     for _ in range(DRAWS):
         kind, length = _kind(setting, rng), num_frames or _length(setting, rng)
         if kind == "compound" and length < COMPOUND_FRAMES:
@@ -93,20 +90,6 @@ def appearance_expression(scene: Scene, rng: np.random.Generator) -> Expression 
 def crosses(thing: SceneObject) -> bool:
     """Whether an object enters or leaves the frame."""
     return any(segment.motion in ("entering", "leaving") for segment in thing.segments)
-
-
-def check_request(level: str, split: str, cue: str | None, static: bool) -> None:
-    """Raises InputError for what no scene can be."""
-    asked = {"level": (level, LEVELS), "split": (split, SPLITS), "cue": (cue, (None, *CUES))}
-    for name, (value, known) in asked.items():
-        if value not in known:
-            raise InputError(f"no {name} {value!r}; known are {', '.join(filter(None, known))}")
-    if cue == "fill" and level != "full":
-        raise InputError(
-            f"cue 'fill' needs level 'full' (full_share=1): at {level!r} every object is plain"
-        )
-    if cue == "motion" and static:
-        raise InputError("cue 'motion' decides nothing in static scenes; set static=false")
 
 
 def _length(setting: Setting, rng: np.random.Generator) -> int:

@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from .cast import Plan, Retry, Setting, Step
 from .describe import overlaps, pauses
 from .motions import DIRECTIONS, Move, draw_move, frame_limits, straight, travel
-from .scene import SceneObject, Segment
+from .scene import Plan, Retry, SceneObject, Segment, Setting
 from .shapes import RADIUS, RGB
 
 # Share of the radius by which a centre stays inside the frame: keeps more than 60 % of the area in.
@@ -89,7 +88,10 @@ def _lay_one(
 
 
 def _timeline(
-    steps: Sequence[Step], num_frames: int, placed: dict[int, SceneObject], rng: np.random.Generator
+    steps: Sequence[Segment],
+    num_frames: int,
+    placed: dict[int, SceneObject],
+    rng: np.random.Generator,
 ) -> list[Segment]:
     """Intervals for the steps, in their order, with random rests around them."""
     if not steps:
@@ -115,7 +117,7 @@ def _timeline(
     segments, now = [], 0
     for step, length, rest in zip(steps, lengths, rests[:-1], strict=True):
         start, now = now + int(rest), now + int(rest) + int(length)
-        segments.append(Segment(step.motion, start, now - 1, step.direction, step.partner))
+        segments.append(replace(step, start=start, end=now - 1))
     return segments
 
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from tgl_e2e.data.nouns import SYNONYMS, listed, names_of, pick
 
-from .cast import Retry, Setting, draw_cast
 from .express import Wish, draw_expression
 from .generate import ATTEMPTS, COMPOUND_FRAMES, DRAWS, FPS, crosses, draw_objects
-from .scene import SPLITS, Expression, Scene, SceneObject
+from .plan import draw_cast
+from .scene import SPLITS, Expression, Retry, Scene, SceneObject, Setting
 from .sprites import Photograph, Sprite, Sprites
 
 LEVEL = "scenes"

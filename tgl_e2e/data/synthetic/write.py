@@ -15,8 +15,8 @@ from tgl_e2e.data.split_writer import PHOTO_QUALITY, QUALITY, SplitWriter, Told,
 from tgl_e2e.errors import InputError
 from tgl_e2e.video.writer import VideoWriter
 
-from .cast import step_held_out
 from .generate import make_scene
+from .plan import step_held_out
 from .record import AS_DRAWN, Recording, record
 from .scene import KINDS, Expression, Scene
 from .sprite_scenes import SpriteScene, make_sprite_scene
