@@ -64,7 +64,7 @@ def make_scene(
                 continue
             behind, trouble = _background(setting, rng), _nuisance(setting, length, rng)
             return Scene(seed, level, split, length, FPS, objects, expressions, behind, trouble)
-    raise ValueError(
+    raise InputError(
         f"no scene found for seed {seed}, level {level}, split {split}, cue {cue}, "
         f"{num_frames} frames, static {static}: use another seed or more frames"
     )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tgl_e2e.data.nouns import SYNONYMS, listed, names_of, pick
+from tgl_e2e.errors import InputError
 
 from .express import Wish, draw_expression
 from .generate import ATTEMPTS, COMPOUND_FRAMES, DRAWS, FPS, crosses, draw_objects
@@ -106,7 +107,7 @@ def make_sprite_scene(
         expressions: how many are tried; some scenes yield fewer.
 
     Raises:
-        ValueError: no scene found, which another seed or more frames mend.
+        InputError: no scene found, which another seed or more frames mend.
     """
     rng = np.random.default_rng((seed, SPLITS.index(split), int(static), num_frames or 0, 77))
     for _ in range(DRAWS):
@@ -123,7 +124,7 @@ def make_sprite_scene(
                 return _cast(sprites, seed, split, setting, roles, expressions, rng)
             except Retry:
                 continue
-    raise ValueError(
+    raise InputError(
         f"no scene found for seed {seed}, split {split}, {num_frames} frames: use another seed, "
         "more frames or more sprites"
     )

@@ -104,13 +104,10 @@ def _scenes(
     seeds: Iterable[int], level: str, split: str, recording: Recording, sprites: Sprites | None
 ) -> Iterator[Scene]:
     for seed in seeds:
-        try:
-            if sprites is not None:
-                yield make_sprite_scene(sprites, seed, split, recording.num_frames)
-            else:
-                yield make_scene(seed, level, split, num_frames=recording.num_frames)
-        except ValueError as error:  # a length that no scene fits into
-            raise InputError(str(error)) from None
+        if sprites is not None:
+            yield make_sprite_scene(sprites, seed, split, recording.num_frames)
+        else:
+            yield make_scene(seed, level, split, num_frames=recording.num_frames)
 
 
 def _write(writer: SplitWriter, scenes: Iterable[Scene], recording: Recording) -> Report:
