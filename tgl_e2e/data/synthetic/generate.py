@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from .express import Wish, draw_expression
 from .layout import lay_out
 from .plan import draw_cast, draw_plans, step_held_out
 from .scene import KINDS, Background, Cast, Expression, Nuisance, Retry, Scene, SceneObject, Setting
-from .shapes import RADIUS, RGB
+from .shapes import RGB
 
 FPS = 12.0
 # Of attribute, motion, several, compound and no_target.
@@ -110,7 +109,7 @@ def _contents(
     setting: Setting, cast: Cast, num_frames: int, rng: np.random.Generator
 ) -> tuple[tuple[SceneObject, ...], tuple[Expression, ...]]:
     """Objects in depth order, and the expressions about them; the primary one first."""
-    objects, target = draw_objects(setting, cast, num_frames, rng)
+    objects, target = lay_out(setting, draw_plans(setting, cast, rng), num_frames, rng)
     shown = (step_held_out(segment, thing) for thing in objects for segment in thing.segments)
     if setting.split != "valid" and any(shown):
         raise Retry
@@ -133,29 +132,6 @@ def _contents(
         if more is not None:
             found.setdefault(more.text, more)
     return objects, tuple(found.values())
-
-
-def draw_objects(
-    setting: Setting,
-    cast: Cast,
-    num_frames: int,
-    rng: np.random.Generator,
-    radius: Mapping[str, tuple[float, float]] = RADIUS,
-) -> tuple[tuple[SceneObject, ...], int]:
-    """Objects in depth order, and the place of the target among them.
-
-    Raises Retry if they find no room."""
-    plans = draw_plans(setting, cast, rng)
-    # Depth is independent of who is the target.
-    order = rng.permutation(len(plans))
-    position = np.argsort(order)
-    laid = lay_out(setting, plans, num_frames, rng, radius)
-    found = []
-    for thing in (laid[i] for i in order):  # partners have their numbers in this order
-        partners = [None if s.partner is None else int(position[s.partner]) for s in thing.segments]
-        segments = [replace(s, partner=p) for s, p in zip(thing.segments, partners, strict=True)]
-        found.append(replace(thing, segments=tuple(segments)))
-    return tuple(found), int(position[0])
 
 
 def _background(setting: Setting, rng: np.random.Generator) -> Background:

@@ -27,8 +27,13 @@ def lay_out(
     num_frames: int,
     rng: np.random.Generator,
     radius: Mapping[str, tuple[float, float]] = RADIUS,
-) -> list[SceneObject]:
-    """The objects of the plans, in the same order. Raises Retry if they find no room."""
+) -> tuple[tuple[SceneObject, ...], int]:
+    """The objects of the plans in depth order, and the place of the first plan's among them.
+
+    Raises Retry if they find no room."""
+    # Depth is independent of who is the target.
+    order = rng.permutation(len(plans))
+    position = np.argsort(order)
     radii = [rng.uniform(*radius[plan.look.size]) for plan in plans]
     placed: dict[int, SceneObject] = {}
     # Who approaches or follows needs the other's path first.
@@ -42,10 +47,13 @@ def lay_out(
                 continue
         else:
             raise Retry
-    objects = [placed[i] for i in range(len(plans))]
-    if not setting.easy:  # level easy knows no word for a pause
-        objects = [replace(thing, segments=tuple(pauses(thing.segments))) for thing in objects]
-    return objects
+    objects = []
+    for i in order:  # partners have their numbers in this order
+        own = placed[i].segments if setting.easy else pauses(placed[i].segments)
+        others = [None if s.partner is None else int(position[s.partner]) for s in own]
+        segments = [replace(s, partner=p) for s, p in zip(own, others, strict=True)]
+        objects.append(replace(placed[i], segments=tuple(segments)))
+    return tuple(objects), int(position[0])
 
 
 def _lay_one(

@@ -22,8 +22,9 @@ from tgl_e2e.data.nouns import SYNONYMS, listed, names_of, pick
 from tgl_e2e.errors import InputError
 
 from .express import Wish, draw_expression
-from .generate import ATTEMPTS, COMPOUND_FRAMES, DRAWS, FPS, crosses, draw_objects
-from .plan import draw_cast
+from .generate import ATTEMPTS, COMPOUND_FRAMES, DRAWS, FPS, crosses
+from .layout import lay_out
+from .plan import draw_cast, draw_plans
 from .scene import SPLITS, Expression, Retry, Scene, SceneObject, Setting
 from .sprites import Photograph, Sprite, Sprites
 
@@ -120,7 +121,7 @@ def make_sprite_scene(
         cast = draw_cast(setting, kind, bool(rng.random() < DECIDED), rng)
         for _ in range(ATTEMPTS):
             try:
-                roles, _ = draw_objects(setting, cast, length, rng, RADIUS)
+                roles, _ = lay_out(setting, draw_plans(setting, cast, rng), length, rng, RADIUS)
                 return _cast(sprites, seed, split, setting, roles, expressions, rng)
             except Retry:
                 continue
