@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tgl_e2e.data.camera import Camera, draw_camera, film
 from tgl_e2e.data.clips import ClipOptions
-from tgl_e2e.data.motion import MotionClips
+from tgl_e2e.data.motion import Camera, MotionClips, draw_camera, film
 from tgl_e2e.data.synthetic import make_scene, render
 
 FRAMES = np.array([0, 9])

@@ -9,10 +9,9 @@ from small_coco import IMAGES, SIZE, write_coco
 
 from tgl_e2e.data.clips import ClipOptions
 from tgl_e2e.data.coco import read_coco
-from tgl_e2e.data.coco_dataset import read_coco_expressions
 from tgl_e2e.data.nouns import naming, plural, wider, with_article
 from tgl_e2e.data.picture_expressions import Seen, colour_of, draw_expression
-from tgl_e2e.data.pictures import PictureClips
+from tgl_e2e.data.pictures import PictureClips, read_coco_expressions
 from tgl_e2e.errors import InputError
 from tgl_e2e.training.config import TrainConfig
 from tgl_e2e.training.data import training_clips, validation_clips

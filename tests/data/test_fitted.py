@@ -9,11 +9,10 @@ import pytest
 import torch
 from small_coco import write_coco
 
-from tgl_e2e.data.camera import WIDEST
 from tgl_e2e.data.clips import ClipOptions, choose_frames
 from tgl_e2e.data.coco import read_coco
 from tgl_e2e.data.mevis import read_mevis
-from tgl_e2e.data.motion import MotionClips
+from tgl_e2e.data.motion import WIDEST, MotionClips
 from tgl_e2e.data.pictures import PictureClips
 from tgl_e2e.data.recorded import RecordedClips
 from tgl_e2e.data.synthetic.record import Recording

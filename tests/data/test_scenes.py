@@ -11,12 +11,11 @@ from pycocotools import mask as coco
 
 from tgl_e2e.data.base import Span
 from tgl_e2e.data.clips import ClipOptions
+from tgl_e2e.data.motion import SceneClips
 from tgl_e2e.data.nouns import names_of
-from tgl_e2e.data.scenes import SceneClips
-from tgl_e2e.data.synthetic import sprite_scenes
+from tgl_e2e.data.synthetic import render, sprite_scenes
 from tgl_e2e.data.synthetic.__main__ import main
 from tgl_e2e.data.synthetic.describe import Description, resolve
-from tgl_e2e.data.synthetic.film import render_sprites
 from tgl_e2e.data.synthetic.sprite_scenes import Filming, SpriteScene, make_sprite_scene
 from tgl_e2e.data.synthetic.sprites import Sprites, cut, read_sprites
 from tgl_e2e.errors import InputError
@@ -103,7 +102,7 @@ def test_masks_are_what_is_seen_also_under_a_moving_camera(scenes):
     seen = [scene for scene in scenes if on_grey(scene)]
     assert sum(map(moves, seen)) >= 3
     for scene in seen:
-        drawn = render_sprites(plainly(scene), range(0, 32, 5), SIZE)
+        drawn = render(plainly(scene), range(0, 32, 5), SIZE)
         vivid = np.ptp(drawn.rgb.astype(int), axis=-1) > 60
         masks = drawn.ids > 0
         assert (vivid & masks).sum() / (vivid | masks).sum() > 0.93
@@ -118,7 +117,7 @@ def test_objects_move_with_the_background_and_by_their_own_motion_alone(scenes):
     """What the masks show, brought back into the scene's frame, is the path that moments tell."""
     checked = 0
     for scene in scenes:
-        drawn = render_sprites(scene, range(scene.num_frames), SIZE)
+        drawn = render(scene, range(scene.num_frames), SIZE)
         views = scene.nuisance.views
         for index, thing in enumerate(scene.objects):
             for segment in thing.segments:
@@ -257,12 +256,12 @@ def test_a_scene_is_a_function_of_its_seed(sprites, folders):
     for seed in range(3):
         a, b = make_sprite_scene(sprites, seed), make_sprite_scene(again, seed)
         assert a.expressions == b.expressions and a.num_frames == b.num_frames
-        first, second = (render_sprites(s, [3, 7], (64, 96)) for s in (a, b))
+        first, second = (render(s, [3, 7], (64, 96)) for s in (a, b))
         assert np.array_equal(first.rgb, second.rgb) and np.array_equal(first.ids, second.ids)
-        alone = render_sprites(a, [7], (64, 96))
+        alone = render(a, [7], (64, 96))
         assert np.array_equal(alone.rgb[0], first.rgb[1])
         assert not np.array_equal(
-            render_sprites(make_sprite_scene(sprites, seed + 9), [7], (64, 96)).rgb, alone.rgb
+            render(make_sprite_scene(sprites, seed + 9), [7], (64, 96)).rgb, alone.rgb
         )
 
 
@@ -311,7 +310,7 @@ def test_command_writes_the_layout_of_mevis(folders, tmp_path):
     for n, (video, entry) in enumerate(meta["videos"].items()):
         scene = make_sprite_scene(held_out, 400_000 + n, "valid_u", 28)
         size = (64, 96) if n == 0 else (64, 64)
-        drawn = render_sprites(scene, range(28), size)
+        drawn = render(scene, range(28), size)
         assert told["videos"][video]["background"] == scene.background.path.name
         for k, expression in enumerate(scene.expressions):
             stored = entry["expressions"][str(k)]

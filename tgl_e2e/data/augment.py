@@ -7,6 +7,7 @@ one augmentation on leaves the others, and the choice of frames, as they were.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +88,13 @@ def change_colours(picture: Image.Image, matrix: np.ndarray) -> Image.Image:
     return picture.convert("RGB", tuple(matrix.ravel().tolist()))
 
 
+def through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    """An RGB picture that was compressed."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
 def bounds(masks: np.ndarray) -> Box | None:
     """The box around everything that is set in (..., H, W) masks; None if nothing is."""
     flat = masks.reshape(-1, *masks.shape[-2:]).any(axis=0)
@@ -122,6 +130,18 @@ def resize(picture: Image.Image, size: tuple[int, int]) -> Tensor:
     if pixels.shape[1:] == size:
         return pixels
     return F.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
+
+
+def at_centres(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(..., h, w) what (..., H, W) ids are at the centres of h x w equal parts."""
+    pairs = zip(ids.shape[-2:], size, strict=True)
+    rows, columns = (((np.arange(parts) + 0.5) * n / parts).astype(int) for n, parts in pairs)
+    return ids[..., rows[:, None], columns]
+
+
+def padded(ids: np.ndarray, side: int) -> np.ndarray:
+    """(T, S, S) of (T, h, w) ids, which are nothing's right of and below the frame."""
+    return np.pad(ids, ((0, 0), *((0, side - n) for n in ids.shape[1:])))
 
 
 def augment_frame(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -120,10 +120,8 @@ class ClipBatch:
         return self._changed(Tensor.share_memory_)
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        values["labels"] = {name: change(value) for name, value in self.labels.items()}
-        tensors = {name: change(x) for name, x in values.items() if isinstance(x, Tensor)}
-        return ClipBatch(**{**values, **tensors})
+        tensors = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, labels={n: change(x) for n, x in self.labels.items()}, **tensors)
 
 
 def collate(clips: list[Clip]) -> ClipBatch:

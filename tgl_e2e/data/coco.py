@@ -19,6 +19,15 @@ from tgl_e2e.errors import InputError
 from tgl_e2e.files import check_name, read_json
 
 
+def opened(path: Path, mode: str = "RGB") -> Image.Image:
+    """A picture, read; InputError if it cannot be."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert(mode)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: no readable image ({error}); get it again") from None
+
+
 @dataclass(frozen=True)
 class Instance:
     """One outlined instance; crowd: several of the class, outlined as one."""
@@ -40,11 +49,7 @@ class CocoImage:
 
     def open(self) -> Image.Image:
         """RGB."""
-        try:
-            with Image.open(self.path) as picture:
-                return picture.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{self.path}: no readable image ({error}); get it again") from None
+        return opened(self.path)
 
     def ids(self) -> np.ndarray:
         """(H, W) uint8: 0, or 1 + the place of the instance seen there; smaller ones in front."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tgl_e2e.data import mevis, refcoco, ytvos
 from tgl_e2e.data.base import VideoDataset, VideoRecord
-from tgl_e2e.data.coco_dataset import read_coco_expressions
 from tgl_e2e.data.faults import Findings
+from tgl_e2e.data.pictures import read_coco_expressions
 from tgl_e2e.errors import InputError
 
 

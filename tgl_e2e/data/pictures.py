@@ -1,27 +1,46 @@
-"""Training clips from photographs with outlined instances: one crop, or a moving camera's.
+"""Photographs with outlined instances, in COCO's format, and expressions about what they show.
 
-The expression is drawn after the crop, so that "the left dog" is the left one of what is seen.
+To train on: clips of one crop, or of a moving camera's. The expression is drawn after the crop, so
+that "the left dog" is the left one of what is seen. To be evaluated on: an expression for each
+instance that can be told apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from tgl_e2e.data.augment import STRENGTH, Box, bounds, change_colours, colour_matrix, resize
-from tgl_e2e.data.camera import at_centres, padded
+from tgl_e2e.data.augment import (
+    STRENGTH,
+    Box,
+    at_centres,
+    bounds,
+    change_colours,
+    colour_matrix,
+    padded,
+    resize,
+    through_jpeg,
+)
+from tgl_e2e.data.base import ExpressionRecord, Frames, VideoDataset, VideoRecord, VisibleMoments
 from tgl_e2e.data.clips import Clip, ClipOptions, EndlessClips
-from tgl_e2e.data.coco import CocoImage, CocoSet
+from tgl_e2e.data.coco import CocoImage, CocoSet, read_coco
+from tgl_e2e.data.faults import STRICT, Faults
 from tgl_e2e.data.nouns import pick
 from tgl_e2e.data.picture_expressions import Seen, colour_of, draw_expression
-from tgl_e2e.data.synthetic.render import through_jpeg
 
 TRIES = 8  # of crops and expressions before another image is taken
 LEAST_SIDE = 0.45  # of the image that a crop keeps
 DRIFT = 0.25  # of a crop's side, how far the camera moves in a clip at most
+# Of the set to be evaluated on:
+LEAST_AREA = 0.01  # share of the image that an instance covers at least
+SEARCHES = 60  # of expressions until one means this instance and no other
+SIDE = 160  # at which it is looked at to find the words
 
 
 class PictureClips(EndlessClips):
@@ -167,3 +186,56 @@ def _filmed(
         frame = through_jpeg(frame, quality) if compressed else frame
         filmed.append(torch.from_numpy(np.array(frame)).permute(2, 0, 1))
     return options.fit.place(torch.stack(filmed))
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceMask:
+    """The mask of one instance of an image (a `MaskReader`)."""
+
+    image: CocoImage
+    number: int
+
+    def read(self, objects: Sequence[str], position: int) -> np.ndarray:
+        if not objects:
+            return np.zeros(self.image.size, dtype=bool)
+        return self.image.ids() == self.number
+
+    def visible(self, obj: str) -> np.ndarray:
+        return np.array([True])
+
+    def appears(self, obj: str) -> bool:
+        return True
+
+
+def read_coco_expressions(
+    root: str | Path, split: str, kind: str = "coco", faults: Faults = STRICT
+) -> VideoDataset:
+    """Every image as a video of one frame, with an expression per instance over 1 % of it that one
+    means alone: the same at every reading.
+
+    All images are opened for this, and the first fault ends it, whatever ``faults`` says."""
+    videos = []
+    for image in read_coco(root, split).images:
+        expressions = tuple(_expressions(image))
+        if expressions:
+            frames = Frames(image.path.parent, [image.path.name], "")
+            videos.append(VideoRecord(image.path.stem, frames, expressions))
+    return VideoDataset(kind, Path(root), split, tuple(videos))
+
+
+def _expressions(image: CocoImage):
+    ids, picture = image.ids(), image.open()
+    pixels = np.asarray(picture.resize((SIDE, SIDE)))
+    seen = seen_in(image, at_centres(ids, (SIDE, SIDE)), ids, (0, 0, *picture.size), pixels)
+    for one in seen:
+        instance = image.instances[one.number - 1]
+        if one.area < LEAST_AREA or one.crowd:
+            continue
+        rng = np.random.default_rng(zlib.crc32(f"{image.path.name} {instance.key}".encode()))
+        for _ in range(SEARCHES):
+            said = draw_expression(seen, (), 0.0, rng)
+            if said is not None and said.numbers == (one.number,):
+                masks = InstanceMask(image, one.number)
+                moments = VisibleMoments(masks, (instance.key,))
+                yield ExpressionRecord(instance.key, said.text, (instance.key,), moments, masks)
+                break

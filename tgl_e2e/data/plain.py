@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from tgl_e2e import cli
+from tgl_e2e.data.coco import opened
 from tgl_e2e.data.nouns import pick
 from tgl_e2e.data.split_writer import Told, new_split
 from tgl_e2e.data.synthetic.record import through_h264
@@ -151,19 +152,23 @@ def write_plain(
     Raises:
         InputError: the folder is not empty or cannot be written; no picture in ``pictures``.
     """
-    photographs = None if pictures is None else _pictures(pictures)
+    backgrounds = BACKGROUNDS if pictures is None else _pictures(pictures)
     count = 0
     with new_split(output, split) as writer:
         for number in range(videos):
             rng = np.random.default_rng([seed, number])
             size, length = pick(SIZES, rng), int(rng.choice(LENGTHS))
-            background = _background(photographs, size, rng)
+            background = pick(backgrounds, rng)
+            if pictures is None:
+                background = Image.new("RGB", size[::-1], background)
+            else:
+                background = ImageOps.fit(opened(background), size[::-1])
             things = draw_things(rng, size, length)
             frames, ids = draw_frames(things, background, length)
             said = sentences(things, length, rng)
             told = [Told(text, {} if i is None else {i: spans}) for _, text, i, spans in said]
             scene = {
-                "level": "plain" if photographs is None else "photographs",
+                "level": "plain" if pictures is None else "photographs",
                 "objects": [vars(thing) for thing in things],
                 "expressions": {
                     str(n): {"kind": kind, "cues": [], "appearance_decides": i is not None}
@@ -181,20 +186,6 @@ def _pictures(folder: Path) -> list[Path]:
     if not found:
         raise InputError(f"{folder}: no .jpg or .png in it; give a folder of pictures")
     return found
-
-
-def _background(
-    photographs: list[Path] | None, size: tuple[int, int], rng: np.random.Generator
-) -> Image.Image:
-    height, width = size
-    if photographs is None:
-        return Image.new("RGB", (width, height), pick(BACKGROUNDS, rng))
-    path = pick(photographs, rng)
-    try:
-        with Image.open(path) as picture:
-            return ImageOps.fit(picture.convert("RGB"), (width, height))
-    except OSError as error:
-        raise InputError(f"{path}: not a picture that can be read ({error}); remove it") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,9 @@
 """Which frames a training clip is made of, and which objects it is supervised with.
 
-Pure functions: all randomness comes from the generator that is passed in, so that a sample is a
-function of (seed, epoch, index) alone, whatever worker draws it.
+Pure functions: all randomness comes from the generator ``rng`` that is passed in, so that a sample
+is a function of (seed, epoch, index) alone, whatever worker draws it. ``relevant`` is always M+,
+(T_V,) bool; ``moment_sampling=False`` ignores it (ablation). ValueError: it is of another shape, or
+a number of frames is less than 1.
 """
 
 from __future__ import annotations
@@ -25,21 +27,10 @@ def choose_stretch(
     without any M+: a no-target expression) it lies anywhere. It is never longer than what the
     network sees of a video at once in inference, so that both see the same time spans.
 
-    Args:
-        relevant: (T_V,) bool, True where the frame belongs to M+.
-        block: longest stretch, in frames.
-        rng: source of randomness.
-        moment_sampling: False: M+ is ignored (ablation).
-
     Returns:
         (start, end), end exclusive; end - start = min(block, T_V).
-
-    Raises:
-        ValueError: `relevant` is empty or not one-dimensional, or `block` < 1.
     """
-    relevant = _per_frame(relevant)
-    if block < 1:
-        raise ValueError(f"block must be at least 1 frame, got {block}")
+    relevant = _checked(relevant, 1, block)
     length = min(block, relevant.size)
     first, last = 0, relevant.size - length  # of the places where a stretch may start
     moment = np.flatnonzero(relevant)
@@ -64,22 +55,13 @@ def sample_in_stretch(
     (and repeated only in a stretch shorter than the clip).
 
     Args:
-        relevant: (T_V,) bool, True where the frame belongs to M+.
         stretch: (start, end), end exclusive, inside the video.
-        num_frames: length T of the clip.
-        rng: source of randomness.
-        moment_sampling: False: uniform over the stretch (ablation).
 
     Returns:
         (num_frames,) int64 frame positions, ascending.
-
-    Raises:
-        ValueError: `num_frames` < 1 or the stretch does not lie in the video.
     """
-    relevant = np.asarray(relevant, dtype=bool)
+    relevant = _checked(relevant, num_frames)
     start, end = stretch
-    if num_frames < 1:
-        raise ValueError(f"a clip has at least one frame, got {num_frames}")
     if not 0 <= start < end <= relevant.size:
         raise ValueError(f"stretch {stretch} does not lie in a video of {relevant.size} frames")
     frames = np.arange(start, end)
@@ -114,11 +96,7 @@ def sample_evenly(
     trained TAM did, which was at a loss where frames lie evenly apart, as in inference.
 
     Args:
-        relevant: (T_V,) bool, True where the frame belongs to M+.
-        num_frames: length T of the clip.
         block: longest stretch that a clip is drawn from, in frames.
-        rng: source of randomness.
-        moment_sampling: False: any place (ablation).
         neighbours: no spacing but 1.
 
     Returns:
@@ -127,13 +105,8 @@ def sample_evenly(
         half of the frames in M+ and each other frame as often as chance has it, or at one of the
         places and spacings that come nearest: inside a long moment all of it is M+.
         Where the stretch is shorter than the clip, frames come again (see sample_in_stretch).
-
-    Raises:
-        ValueError: `relevant` is empty or not one-dimensional, `num_frames` or `block` < 1.
     """
-    relevant = _per_frame(relevant)
-    if num_frames < 1 or block < 1:
-        raise ValueError(f"num_frames {num_frames} and block {block} must be at least 1")
+    relevant = _checked(relevant, num_frames, block)
     length = min(block, relevant.size)
     if num_frames == 1 or length < num_frames:
         stretch = choose_stretch(relevant, block, rng, moment_sampling)
@@ -181,7 +154,9 @@ def select_objects(
     return [obj for obj, intervals in moments.items() if inside(sampled, intervals).any()]
 
 
-def _per_frame(relevant: np.ndarray) -> np.ndarray:
+def _checked(relevant: np.ndarray, num_frames: int, block: int = 1) -> np.ndarray:
+    if num_frames < 1 or block < 1:
+        raise ValueError(f"num_frames {num_frames} and block {block} must be at least 1")
     relevant = np.asarray(relevant, dtype=bool)
     if relevant.ndim != 1 or relevant.size == 0:
         raise ValueError(f"relevant must be (T_V,) with T_V >= 1, got shape {relevant.shape}")

@@ -13,10 +13,9 @@ from torch.utils.data import Dataset
 from tgl_e2e.data.clips import Clip, ClipOptions
 from tgl_e2e.data.coco import read_coco
 from tgl_e2e.data.datasets import DATASETS, read_dataset
-from tgl_e2e.data.motion import MotionClips
+from tgl_e2e.data.motion import MotionClips, SceneClips
 from tgl_e2e.data.pictures import PictureClips
 from tgl_e2e.data.recorded import RecordedClips
-from tgl_e2e.data.scenes import SceneClips
 from tgl_e2e.data.synthetic.sprites import read_sprites
 from tgl_e2e.errors import InputError
 from tgl_e2e.training.config import TrainConfig

@@ -9,16 +9,15 @@
 `python -m tgl_e2e.data.synthetic` writes a data set in MeViS format. In the order of their making:
 
     scene       what a scene is           shapes, motions   what things look like, and can do
-    cast, plan  who is there, does what   layout            when, and where
+    plan        who is there, does what   layout            when, and where
     describe    which things are meant    grammar, express  in which words
-    generate    make_scene: all of it     render            `motion`, drawn
-    sprites, sprite_scenes, film          `scenes`: cut-outs, what they are cast as, drawn
-    record, write                         size, frame rate and codec; files
+    generate    make_scene: all of it     sprites, sprite_scenes   `scenes`: cut-outs, and as what
+    render      drawn, of either kind     record, write     size, frame rate and codec; files
 """
 
-from .cast import held_out
 from .generate import absent_expression, appearance_expression, make_scene
 from .motions import MOTIONS
+from .plan import held_out
 from .render import Rendered, render
 from .scene import CUES, KINDS, LEVELS, SPLITS, Expression, Scene
 from .shapes import COLOURS, FILLS, SHAPES, SIZES

@@ -16,7 +16,7 @@ import numpy as np
 from tgl_e2e.data.nouns import names_of
 
 from .motions import DIRECTIONS, EASY_MOTIONS, TRAVELLING, WITH_PARTNER
-from .scene import SceneObject, Segment, Span
+from .scene import CUES, SceneObject, Segment, Span
 
 ATTRIBUTES = ("colour", "shape", "fill", "size")
 Matches = dict[int, list[Span]]  # object index -> its moments
@@ -55,11 +55,6 @@ class Description:
         """The description without its actions."""
         return replace(self, action=None, then=None)
 
-    def cues(self) -> list[str]:
-        """The cues that it speaks of."""
-        spoken = [name for name in (*ATTRIBUTES, "place") if getattr(self, name) is not None]
-        return spoken + ["motion"] * (self.action is not None)
-
     def without(self, cue: str) -> Description:
         """The description with one cue left out."""
         return self.appearance() if cue == "motion" else replace(self, **{cue: None})
@@ -91,8 +86,9 @@ def necessary_cues(
     needed = set()
     for description in descriptions:
         meant = resolve(objects, description)
-        for cue in description.cues():
-            left_out = resolve(objects, description.without(cue))
+        for cue in CUES:
+            less = description.without(cue)
+            left_out = meant if less == description else resolve(objects, less)
             if left_out is None or set(left_out) != set(meant):
                 needed.add(cue)
     return frozenset(needed)

@@ -9,7 +9,6 @@ import numpy as np
 
 from tgl_e2e.data.nouns import pick
 
-from .cast import Setting, held_out
 from .describe import (
     ATTRIBUTES,
     Action,
@@ -21,7 +20,8 @@ from .describe import (
 )
 from .grammar import sentence
 from .motions import WITH_PARTNER
-from .scene import Expression, SceneObject, Segment, covered
+from .plan import held_out
+from .scene import Expression, SceneObject, Segment, Setting, covered
 
 TRIES = 14
 SHARE = (0.15, 0.6)  # of the frames that may be relevant

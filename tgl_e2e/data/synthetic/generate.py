@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from .cast import Cast, Retry, Setting, draw_cast, step_held_out
+from tgl_e2e.errors import InputError
+
 from .express import Wish, draw_expression
 from .layout import lay_out
-from .plan import draw_plans
-from .scene import CUES, KINDS, LEVELS, SPLITS, Background, Expression, Nuisance, Scene, SceneObject
-from .shapes import RADIUS, RGB
+from .plan import draw_cast, draw_plans, step_held_out
+from .scene import KINDS, Background, Cast, Expression, Nuisance, Retry, Scene, SceneObject, Setting
+from .shapes import RGB
 
 FPS = 12.0
 # Of attribute, motion, several, compound and no_target.
@@ -47,9 +47,10 @@ def make_scene(
     num_frames: length of the video; drawn if None (24 to 96; easy 24 to 48; `valid` longer).
     static: nothing moves, expressions speak of appearance only and are true in all frames.
     """
-    setting = _setting(level, split, cue, num_frames, static)
-    key = (SPLITS.index(split), LEVELS.index(level), (None, *CUES).index(cue), int(static))
-    rng = np.random.default_rng((seed, *key, num_frames or 0))
+    setting = Setting(level, split, cue, static)
+    if num_frames is not None and num_frames < (1 if static else 24):
+        raise InputError(f"num_frames is {num_frames}; a video with motion needs at least 24")
+    rng = np.random.default_rng((seed, *setting.key, num_frames or 0))
     for _ in range(DRAWS):
         kind, length = _kind(setting, rng), num_frames or _length(setting, rng)
         if kind == "compound" and length < COMPOUND_FRAMES:
@@ -62,7 +63,7 @@ def make_scene(
                 continue
             behind, trouble = _background(setting, rng), _nuisance(setting, length, rng)
             return Scene(seed, level, split, length, FPS, objects, expressions, behind, trouble)
-    raise ValueError(
+    raise InputError(
         f"no scene found for seed {seed}, level {level}, split {split}, cue {cue}, "
         f"{num_frames} frames, static {static}: use another seed or more frames"
     )
@@ -90,20 +91,6 @@ def crosses(thing: SceneObject) -> bool:
     return any(segment.motion in ("entering", "leaving") for segment in thing.segments)
 
 
-def _setting(level, split, cue, num_frames, static) -> Setting:
-    asked = {"level": (level, LEVELS), "split": (split, SPLITS), "cue": (cue, CUES)}
-    for name, (value, known) in asked.items():
-        if value not in known and (name, value) != ("cue", None):
-            raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
-    if cue == "fill" and level != "full":
-        raise ValueError(f"cue 'fill' needs level 'full': at level {level!r} every object is plain")
-    if cue == "motion" and static:
-        raise ValueError("cue 'motion' needs static=False")
-    if num_frames is not None and num_frames < (1 if static else 24):
-        raise ValueError(f"num_frames is {num_frames}; a video with motion needs at least 24")
-    return Setting(level, split, cue, static)
-
-
 def _length(setting: Setting, rng: np.random.Generator) -> int:
     if setting.split == "valid":
         return int(rng.integers(36, 49) if setting.easy else rng.integers(64, 97))
@@ -122,7 +109,7 @@ def _contents(
     setting: Setting, cast: Cast, num_frames: int, rng: np.random.Generator
 ) -> tuple[tuple[SceneObject, ...], tuple[Expression, ...]]:
     """Objects in depth order, and the expressions about them; the primary one first."""
-    objects, target = draw_objects(setting, cast, num_frames, rng)
+    objects, target = lay_out(setting, draw_plans(setting, cast, rng), num_frames, rng)
     shown = (step_held_out(segment, thing) for thing in objects for segment in thing.segments)
     if setting.split != "valid" and any(shown):
         raise Retry
@@ -145,29 +132,6 @@ def _contents(
         if more is not None:
             found.setdefault(more.text, more)
     return objects, tuple(found.values())
-
-
-def draw_objects(
-    setting: Setting,
-    cast: Cast,
-    num_frames: int,
-    rng: np.random.Generator,
-    radius: Mapping[str, tuple[float, float]] = RADIUS,
-) -> tuple[tuple[SceneObject, ...], int]:
-    """Objects in depth order, and the place of the target among them.
-
-    Raises Retry if they find no room."""
-    plans = draw_plans(setting, cast, rng)
-    # Depth is independent of who is the target.
-    order = rng.permutation(len(plans))
-    position = np.argsort(order)
-    laid = lay_out(setting, plans, num_frames, rng, radius)
-    found = []
-    for thing in (laid[i] for i in order):  # partners have their numbers in this order
-        partners = [None if s.partner is None else int(position[s.partner]) for s in thing.segments]
-        segments = [replace(s, partner=p) for s, p in zip(thing.segments, partners, strict=True)]
-        found.append(replace(thing, segments=tuple(segments)))
-    return tuple(found), int(position[0])
 
 
 def _background(setting: Setting, rng: np.random.Generator) -> Background:

@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from .cast import Plan, Retry, Setting, Step
 from .describe import overlaps, pauses
 from .motions import DIRECTIONS, Move, draw_move, frame_limits, straight, travel
-from .scene import SceneObject, Segment
+from .scene import Plan, Retry, SceneObject, Segment, Setting
 from .shapes import RADIUS, RGB
 
 # Share of the radius by which a centre stays inside the frame: keeps more than 60 % of the area in.
@@ -28,8 +27,13 @@ def lay_out(
     num_frames: int,
     rng: np.random.Generator,
     radius: Mapping[str, tuple[float, float]] = RADIUS,
-) -> list[SceneObject]:
-    """The objects of the plans, in the same order. Raises Retry if they find no room."""
+) -> tuple[tuple[SceneObject, ...], int]:
+    """The objects of the plans in depth order, and the place of the first plan's among them.
+
+    Raises Retry if they find no room."""
+    # Depth is independent of who is the target.
+    order = rng.permutation(len(plans))
+    position = np.argsort(order)
     radii = [rng.uniform(*radius[plan.look.size]) for plan in plans]
     placed: dict[int, SceneObject] = {}
     # Who approaches or follows needs the other's path first.
@@ -43,10 +47,13 @@ def lay_out(
                 continue
         else:
             raise Retry
-    objects = [placed[i] for i in range(len(plans))]
-    if not setting.easy:  # level easy knows no word for a pause
-        objects = [replace(thing, segments=tuple(pauses(thing.segments))) for thing in objects]
-    return objects
+    objects = []
+    for i in order:  # partners have their numbers in this order
+        own = placed[i].segments if setting.easy else pauses(placed[i].segments)
+        others = [None if s.partner is None else int(position[s.partner]) for s in own]
+        segments = [replace(s, partner=p) for s, p in zip(own, others, strict=True)]
+        objects.append(replace(placed[i], segments=tuple(segments)))
+    return tuple(objects), int(position[0])
 
 
 def _lay_one(
@@ -89,7 +96,10 @@ def _lay_one(
 
 
 def _timeline(
-    steps: Sequence[Step], num_frames: int, placed: dict[int, SceneObject], rng: np.random.Generator
+    steps: Sequence[Segment],
+    num_frames: int,
+    placed: dict[int, SceneObject],
+    rng: np.random.Generator,
 ) -> list[Segment]:
     """Intervals for the steps, in their order, with random rests around them."""
     if not steps:
@@ -115,7 +125,7 @@ def _timeline(
     segments, now = [], 0
     for step, length, rest in zip(steps, lengths, rests[:-1], strict=True):
         start, now = now + int(rest), now + int(rest) + int(length)
-        segments.append(Segment(step.motion, start, now - 1, step.direction, step.partner))
+        segments.append(replace(step, start=start, end=now - 1))
     return segments
 
 

@@ -13,10 +13,61 @@ import numpy as np
 
 from tgl_e2e.data.nouns import pick
 
-from .cast import Cast, Look, Plan, Retry, Setting, Step, held_out, step_held_out
 from .describe import ATTRIBUTES
-from .motions import DIRECTIONS, EASY_MOTIONS, WITH_PARTNER, possible
-from .shapes import SIZES
+from .motions import DIRECTIONS, EASY_MOTIONS, MOTIONS, WITH_PARTNER, possible
+from .scene import Cast, Look, Plan, Retry, Segment, Setting
+from .shapes import COLOURS, SHAPES, SIZES
+
+# Motions that would blur what the cue says.
+NOT_WITH = {
+    "size": ("growing", "shrinking"),
+    "place": ("growing", "shrinking", "stopping", "entering", "leaving"),
+}
+
+
+def held_out(motion: str, colour: str | None = None, shape: str | None = None) -> bool:
+    """Whether a pair is kept for the split `valid`: a seventh of either table, fixed for ever."""
+    m = MOTIONS.index(motion)
+    if m == 0:
+        return False
+    return (colour is not None and (3 * COLOURS.index(colour) + 2 * m) % 7 == 0) or (
+        shape is not None and (2 * SHAPES.index(shape) + 3 * m) % 7 == 3
+    )
+
+
+def step_held_out(step, look) -> bool:
+    """`held_out` for a step or segment of an object; rolling left is moving left as well."""
+    names = [step.motion]
+    if step.motion in ("rolling", "following", "entering", "leaving"):
+        names.append(f"moving {step.direction}")
+    return any(held_out(name, look.colour, look.shape) for name in names)
+
+
+def draw_cast(setting: Setting, kind: str, decided: bool, rng: np.random.Generator) -> Cast:
+    """Draws what the kind of the primary expression leaves open."""
+    if setting.simple:
+        count = int(rng.integers(3 if setting.split == "valid" else 2, 5))
+    elif setting.split == "valid":
+        count = int(rng.integers(4, 8))
+    else:
+        count = int(rng.choice(6, p=(0.08, 0.24, 0.26, 0.2, 0.13, 0.09))) + 2
+    if setting.static:
+        return Cast(kind, None, count, True)
+    banned = ("stopping", "following") if kind == "compound" else ()
+    if setting.cue == "motion":
+        decided = False  # one that looks the same there must be
+    elif setting.by_looks:
+        banned += (*WITH_PARTNER, *NOT_WITH.get(setting.cue, ()))
+        decided = setting.simple or bool(rng.random() < 0.4)
+        if setting.cue == "place" or not decided:
+            count = max(count, 3)
+    motions = [m for m in setting.motions if m not in banned]
+    # Those with a partner are nobody's by-the-way, so they get their share here.
+    weights = np.array([2.0 if m in WITH_PARTNER else 1.0 for m in motions])
+    motion = str(rng.choice(motions, p=weights / weights.sum()))
+    if motion in WITH_PARTNER and not decided:
+        count = max(count, 3)
+    return Cast(kind, motion, count, decided)
 
 
 def draw_plans(setting: Setting, cast: Cast, rng: np.random.Generator) -> list[Plan]:
@@ -137,10 +188,10 @@ class _Planner:
                 looks.append(self._vary(near) if self.rng.random() < 0.7 else self._look(count))
         return looks
 
-    def _target_steps(self, look: Look) -> tuple[Step, ...]:
+    def _target_steps(self, look: Look) -> tuple[Segment, ...]:
         main = self.cast.motion
         if main == "following":
-            return (Step(main),)
+            return (Segment(main),)
         more = 1 if self.cast.kind == "compound" else int(self.rng.random() < 0.6)
         steps = self._steps(look, first=main, extra=more)
         tied = any(step.motion in ("entering", "leaving", "falling") for step in steps)
@@ -155,7 +206,7 @@ class _Planner:
         never: str | None = None,
         extra: int | None = None,
         at_least: int = 0,
-    ) -> tuple[Step, ...]:
+    ) -> tuple[Segment, ...]:
         """Different motions in random order; `first` is one of them, `never` is not."""
         free = [m for m in self._allowed(look) if m not in (never, first, *WITH_PARTNER)]
         if extra is None:
@@ -175,18 +226,18 @@ class _Planner:
         steps = [self._step(look, motion) for motion in chosen]
         return _in_order([steps[i] for i in self.rng.permutation(len(steps))])
 
-    def _step(self, look: Look, motion: str) -> Step:
+    def _step(self, look: Look, motion: str) -> Segment:
         if motion in EASY_MOTIONS:
-            return Step(motion, motion.removeprefix("moving "))
+            return Segment(motion, direction=motion.removeprefix("moving "))
         if motion in ("rolling", "entering", "leaving"):
             sides = ("left", "right") if motion == "rolling" else tuple(DIRECTIONS)
-            steps = [Step(motion, side) for side in sides]
+            steps = [Segment(motion, direction=side) for side in sides]
             valid = self.setting.split == "valid"
             steps = [step for step in steps if valid or not step_held_out(step, look)]
             if not steps:
                 raise Retry
             return pick(steps, self.rng)
-        return Step(motion)
+        return Segment(motion)
 
     def _with_partner(self, plans: list[Plan]) -> list[Plan]:
         """Gives the target someone to approach or follow: the last object, unlike all others."""
@@ -208,7 +259,7 @@ class _Planner:
             if main == "approaching" and self.rng.random() < 0.5:
                 steps = ()
             direction = steps[0].direction if main == "following" else None
-            meeting = Step(main, direction, len(plans) - 1)
+            meeting = Segment(main, direction=direction, partner=len(plans) - 1)
             own = tuple(meeting if step.motion == main else step for step in target.steps)
             rest = [
                 Plan(plan.look, tuple(step for step in plan.steps if step.motion != main))
@@ -218,7 +269,7 @@ class _Planner:
         raise Retry
 
 
-def _in_order(steps) -> tuple[Step, ...]:
+def _in_order(steps) -> tuple[Segment, ...]:
     """Entering comes first, leaving last; never both."""
     names = [step.motion for step in steps]
     if "entering" in names and "leaving" in names:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 import av
 import numpy as np
 
-from .film import render_sprites
 from .render import Rendered, render
 from .scene import Scene, Span
-from .sprite_scenes import SpriteScene
 
 SMALLEST, LARGEST = 32, 4096  # sides of frames
 
@@ -34,15 +32,6 @@ class Recording:
     clutter: bool = False
     other_sizes: tuple[tuple[int, int], ...] = ()
 
-    def size_of(self, scene: Scene) -> tuple[int, int]:
-        """(H, W) of a scene's frames."""
-        sizes = (self.size, *self.other_sizes)
-        return sizes[scene.seed % len(sizes)]
-
-    def frames(self, scene: Scene) -> range:
-        """The scene's frames that are kept."""
-        return range(0, scene.num_frames, self.every)
-
     def spans(self, spans: Sequence[Span]) -> list[Span]:
         """Moments in the numbers of the kept frames; one that falls between two of them is lost."""
         kept = [(-(-start // self.every), end // self.every) for start, end in spans]
@@ -54,13 +43,11 @@ AS_DRAWN = Recording()
 
 def record(scene: Scene, recording: Recording) -> Rendered:
     """The kept frames of a scene, through the codec if there is one; masks stay exact."""
-    frames, size = recording.frames(scene), recording.size_of(scene)
-    if isinstance(scene, SpriteScene):
-        drawn = render_sprites(scene, frames, size)
-    else:
-        if recording.clutter:
-            scene = replace(scene, background=replace(scene.background, kind="leaves"))
-        drawn = render(scene, frames, size)
+    frames = range(0, scene.num_frames, recording.every)
+    sizes = recording.size, *recording.other_sizes
+    if recording.clutter:
+        scene = replace(scene, background=replace(scene.background, kind="leaves"))
+    drawn = render(scene, frames, sizes[scene.seed % len(sizes)])
     if recording.crf is None:
         return drawn
     return Rendered(through_h264(drawn.rgb, recording.crf), drawn.ids)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+from tgl_e2e.data.augment import through_jpeg
 
 from .scene import Background, Scene, SceneObject
 from .shapes import outline, pattern
+from .sprite_scenes import SpriteScene
 
 SUPERSAMPLE = 8  # Pillow's outlines lie on whole samples: with 4, motion of small things jerks
 LARGE = 0.3  # of the frame's shorter side: radius of a leaf that is seldom as small as an object
 SHADE = 0.5  # of an object's colour: stripes, dots and details
+DETAIL = 1.3  # a sprite is kept so many times as large as it is ever drawn, against aliasing
+ZOOM = (1.0, 1.7)  # a scene's part of its photograph: the largest that fits, over so much
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Rendered:
 
 
 def render(scene: Scene, frames: Sequence[int], size: tuple[int, int] | int) -> Rendered:
-    """Draws some frames of a scene.
+    """Draws some frames of a scene, of shapes or of sprites.
 
     frames: frame numbers in [0, scene.num_frames); each looks the same whatever else is asked for.
     size: (H, W), or one number for a square.
@@ -34,13 +38,21 @@ def render(scene: Scene, frames: Sequence[int], size: tuple[int, int] | int) -> 
     height, width = (size, size) if isinstance(size, int) else size
     rgb = np.empty((len(frames), height, width, 3), np.uint8)
     ids = np.zeros((len(frames), height, width), np.uint8)
-    texture = _texture(scene.background, height, width)
-    rng = np.random.default_rng((scene.background.seed, 1))
-    grain = rng.standard_normal((height + 32, width + 32, 3), dtype=np.float32)
-    grain = np.rint(grain * scene.nuisance.noise).astype(np.int16)
+    draw = _sprites if isinstance(scene, SpriteScene) else _shapes
+    for row, picture in enumerate(draw(scene, frames, ids)):
+        rgb[row] = picture
+    return Rendered(rgb, ids)
+
+
+def _shapes(scene: Scene, frames: Sequence[int], ids: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames (H, W, 3) of drawn shapes; ids (T, H, W) are filled in."""
+    height, width = ids.shape[1:]
+    background, film = scene.background, scene.nuisance
+    texture = _texture(background, height, width)
+    grain = _grain((background.seed, 1), (height, width, 3), film.noise)
     last: dict[int, tuple[tuple, tuple]] = {}
-    for row, frame in enumerate(frames):
-        picture = _backdrop(scene.background, texture, frame, height, width).copy()
+    for frame, seen in zip(frames, ids, strict=True):
+        picture = _backdrop(background, texture, frame, height, width).copy()
         for index, thing in enumerate(scene.objects):
             pose = (thing.x[frame], thing.y[frame], thing.scale[frame], thing.angle[frame])
             if index not in last or last[index][0] != pose:  # a resting object is drawn once
@@ -48,9 +60,12 @@ def render(scene: Scene, frames: Sequence[int], size: tuple[int, int] | int) -> 
             box, alpha, colour = last[index][1]
             under = picture[box]
             under[...] = under + alpha[..., None] * (colour - under) + 0.5
-            ids[row][box][alpha >= 0.5] = index + 1
-        rgb[row] = _camera(scene, frame, picture, grain)
-    return Rendered(rgb, ids)
+            seen[box][alpha >= 0.5] = index + 1
+        if film.blur > 0:
+            blur = ImageFilter.BoxBlur(film.blur * min(height, width))
+            picture = np.asarray(Image.fromarray(picture).filter(blur))
+        lit = np.rint(np.arange(256) * film.brightness[frame]).clip(0, 255).astype(np.int16)
+        yield _grained(lit[picture], grain, (background.seed, 2, frame))
 
 
 def _drawn(
@@ -175,35 +190,126 @@ def _backdrop(
     background: Background, texture: np.ndarray, frame: int, height: int, width: int
 ) -> np.ndarray:
     """The part of the texture seen in a frame, (H, W, 3)."""
-    dx = round(background.drift[0] * frame * width) % width
-    dy = round(background.drift[1] * frame * height) % height
     if len(texture) == height:
         return texture
+    dx = round(background.drift[0] * frame * width) % width
+    dy = round(background.drift[1] * frame * height) % height
     return texture[dy : dy + height, dx : dx + width]
 
 
-def _camera(scene: Scene, frame: int, picture: np.ndarray, grain: np.ndarray) -> np.ndarray:
-    """Blur, brightness and noise on a picture (H, W, 3)."""
-    height, width = picture.shape[:2]
-    if scene.nuisance.blur > 0:
-        radius = scene.nuisance.blur * min(height, width)
-        picture = np.asarray(Image.fromarray(picture).filter(ImageFilter.BoxBlur(radius)))
-    factor = scene.nuisance.brightness[frame]
-    table = np.clip(np.rint(np.arange(256) * factor), 0, 255).astype(np.int16)
-    return grained(table[picture], grain, (scene.background.seed, 2, frame))
+def _sprites(scene: SpriteScene, frames: Sequence[int], ids: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames (H, W, 3) of sprites before a photograph; ids (T, H, W) are filled in."""
+    height, width = ids.shape[1:]
+    film, photo = scene.nuisance, scene.background.open()
+    boxes = _boxes(scene, photo.size, (height, width))
+    backdrops: dict[tuple, Image.Image] = {}
+    grain = _grain((scene.seed, 5), (height, width, 1), film.noise)
+    sprites = _lit(scene, photo, min(height, width))
+    for frame, seen in zip(frames, ids, strict=True):
+        box = tuple(boxes[frame])
+        if box not in backdrops:
+            backdrops = {box: photo.resize((width, height), Image.BILINEAR, box=box)}
+        canvas = backdrops[box].copy()
+        for index, thing in enumerate(scene.objects):
+            _lay_on(canvas, seen, index, sprites[index], thing, film.views[frame, 2], frame)
+        if film.blur > 0:
+            canvas = canvas.filter(ImageFilter.GaussianBlur(film.blur * min(height, width)))
+        gains = film.tint * film.brightness[frame]
+        canvas = canvas.point([min(255, round(v * gain)) for gain in gains for v in range(256)])
+        picture = _grained(np.asarray(canvas), grain, (scene.seed, 7, frame))
+        if film.quality is not None:
+            picture = np.asarray(through_jpeg(Image.fromarray(picture), film.quality))
+        yield picture
 
 
-def grained(picture: np.ndarray, grain: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+def _boxes(scene: SpriteScene, photo: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """(T, 4) left, top, right, bottom of the views in the photograph, in its pixels."""
+    height, width = size
+    views = scene.nuisance.views
+    half = 0.5 / views[:, 2:]  # (T, 1) of the scene's frame
+    low, high = views[:, :2] - half, views[:, :2] + half
+    corner, extent = low.min(0), high.max(0) - low.min(0)
+    # The largest part of the photograph that has the shape of all that the camera ever sees.
+    pixels = min(photo[0] / (extent[0] * width), photo[1] / (extent[1] * height))
+    rng = np.random.default_rng((scene.seed, 6))
+    pixels /= rng.uniform(*ZOOM)
+    scale = pixels * np.array([width, height])  # photograph's pixels per frame side
+    spare = np.array(photo) - extent * scale
+    origin = rng.random(2) * np.maximum(spare, 0) - corner * scale
+    boxes = np.concatenate([origin + low * scale, origin + high * scale], 1)
+    return np.clip(boxes, 0, np.array([*photo, *photo]))
+
+
+def _lit(scene: SpriteScene, picture: Image.Image, side: int) -> list[tuple[Image.Image, float]]:
+    """The sprites in the scene's light, mirrored, at about the size they are drawn at; and how many
+    pixels of these their radius has."""
+    around = float(np.asarray(picture.convert("L").resize((16, 16), Image.BOX)).mean())
+    found = []
+    for thing, sprite, flipped, shade in zip(
+        scene.objects, scene.cast, scene.flipped, scene.shades, strict=True
+    ):
+        image = Image.fromarray(sprite.rgba)
+        if flipped:
+            image = image.transpose(Image.FLIP_LEFT_RIGHT)
+        largest = float((thing.scale * scene.nuisance.views[:, 2]).max()) * side
+        factor = min(1.0, DETAIL * largest / sprite.radius)
+        if factor < 1:
+            shape = [max(3, round(n * factor)) for n in image.size]
+            image = image.resize(shape, Image.BILINEAR)
+            factor = float(np.sqrt(np.prod(shape) / (sprite.rgba.shape[0] * sprite.rgba.shape[1])))
+        own = float(sprite.rgba[..., :3][sprite.rgba[..., 3] >= 128].mean())
+        gain = shade * float(np.clip((around / max(own, 1.0)) ** scene.blend, 0.6, 1.5))
+        table = [min(255, round(v * gain)) for v in range(256)]
+        image = image.point([*table, *table, *table, *range(256)])
+        # A transparent pixel around it, which what lies outside is sampled from.
+        found.append((ImageOps.expand(image, 1), sprite.radius * factor))
+    return found
+
+
+def _lay_on(
+    canvas: Image.Image,
+    ids: np.ndarray,
+    index: int,
+    lit: tuple[Image.Image, float],
+    thing: SceneObject,
+    zoom: float,
+    frame: int,
+) -> None:
+    """Lays an object over the canvas and the numbers (H, W), in place."""
+    image, radius = lit
+    width, height = canvas.size
+    x, y = thing.seen_at[frame] * (width, height)
+    scale = thing.scale[frame] * zoom * min(width, height) / radius
+    cos, sin = np.cos(thing.angle[frame]) * scale, np.sin(thing.angle[frame]) * scale
+    w, h = image.size
+    reach_x = (abs(cos) * w + abs(sin) * h) / 2
+    reach_y = (abs(sin) * w + abs(cos) * h) / 2
+    left, top = max(0, int(x - reach_x)), max(0, int(y - reach_y))
+    right, bottom = min(width, int(x + reach_x) + 2), min(height, int(y + reach_y) + 2)
+    if left >= right or top >= bottom:
+        return
+    # From the box's pixels back to the sprite's.
+    a, b, d, e = np.array([cos, sin, -sin, cos]) / scale**2
+    shift_x, shift_y = left - x, top - y
+    back = (a, b, w / 2 + a * shift_x + b * shift_y, d, e, h / 2 + d * shift_x + e * shift_y)
+    box = (right - left, bottom - top)
+    drawn = image.transform(box, Image.Transform.AFFINE, back, Image.BILINEAR)
+    canvas.paste(drawn, (left, top), drawn)
+    ids[top:bottom, left:right][np.asarray(drawn.getchannel("A")) >= 128] = index + 1
+
+
+def _grain(seed: Sequence[int], size: tuple[int, int, int], noise: float) -> np.ndarray:
+    """(H + 32, W + 32, C) int16, from which each frame has a cut; noise: its standard deviation."""
+    height, width, channels = size
+    rng = np.random.default_rng(seed)
+    grain = rng.standard_normal((height + 32, width + 32, channels), dtype=np.float32)
+    return np.rint(grain * noise).astype(np.int16)
+
+
+def _grained(picture: np.ndarray, grain: np.ndarray, seed: Sequence[int]) -> np.ndarray:
     """(H, W, 3) uint8: a picture with a cut of the grain (H + 32, W + 32, 3 or 1), another for each
     seed."""
     height, width = picture.shape[:2]
     dy, dx = np.random.default_rng(seed).integers(0, 33, 2)
     noisy = picture + grain[dy : dy + height, dx : dx + width]
     return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    """An RGB picture that was compressed."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
-    return Image.open(buffer).convert("RGB")

@@ -1,4 +1,5 @@
-"""The description of one synthetic video: objects with their poses, and expressions about them."""
+"""One synthetic video, objects with their poses and expressions about them, and how one in the
+making is spoken of: what was asked for, looks, plans."""
 
 from __future__ import annotations
 
@@ -6,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .motions import MOTIONS
+from tgl_e2e.errors import InputError
+
+from .motions import EASY_MOTIONS, MOTIONS
+from .shapes import COLOURS, EASY_FILLS, EASY_SHAPES, FILLS, SHAPES, SIZES
 
 LEVELS = ("easy", "full", "medium")  # the order is fixed for ever: it enters random streams
 SPLITS = ("train", "valid_u", "valid")
@@ -25,8 +29,8 @@ class Segment:
     """
 
     motion: str
-    start: int
-    end: int
+    start: int = 0
+    end: int = 0
     direction: str | None = None
     partner: int | None = None
 
@@ -141,3 +145,91 @@ def covered(moments, num_frames: int) -> np.ndarray:
         for start, end in spans:
             frames[start : end + 1] = True
     return frames
+
+
+class Retry(Exception):
+    """A draw led nowhere; the caller draws the scene again from the same stream."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is asked of make_scene. Raises InputError for what no scene can be."""
+
+    level: str
+    split: str
+    cue: str | None
+    static: bool
+
+    def __post_init__(self) -> None:
+        cues = (None, *CUES)
+        for name, known in (("level", LEVELS), ("split", SPLITS), ("cue", cues)):
+            if getattr(self, name) not in known:
+                names = ", ".join(filter(None, known))
+                raise InputError(f"no {name} {getattr(self, name)!r}; known are {names}")
+        if self.cue == "fill" and self.simple:
+            raise InputError(
+                "cue 'fill' needs level 'full' (full_share=1): elsewhere all objects are plain"
+            )
+        if self.cue == "motion" and self.static:
+            raise InputError("cue 'motion' decides nothing in static scenes; set static=false")
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What enters the random stream."""
+        places = SPLITS.index(self.split), LEVELS.index(self.level), (None, *CUES).index(self.cue)
+        return (*places, int(self.static))
+
+    @property
+    def easy(self) -> bool:
+        """Four directions of movement are all that happens."""
+        return self.level == "easy"
+
+    @property
+    def simple(self) -> bool:
+        """Few plain objects before a plain background."""
+        return self.level != "full"
+
+    @property
+    def by_looks(self) -> bool:
+        """Whether a cue other than motion was asked for."""
+        return self.cue not in (None, "motion")
+
+    def values(self, attribute: str) -> tuple[str, ...]:
+        """The words that an attribute can take at this level."""
+        shapes = EASY_SHAPES if self.simple else SHAPES
+        fills = EASY_FILLS if self.simple else FILLS
+        return {"colour": COLOURS, "shape": shapes, "fill": fills, "size": SIZES}[attribute]
+
+    @property
+    def motions(self) -> tuple[str, ...]:
+        return EASY_MOTIONS if self.easy else MOTIONS[1:]
+
+
+@dataclass(frozen=True)
+class Look:
+    colour: str
+    shape: str
+    fill: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An object to come; its steps, in time order, have no frames yet, and plans as partners."""
+
+    look: Look
+    steps: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cast:
+    """What is settled before a scene is drawn, and kept when a draw leads nowhere.
+
+    kind: of the primary expression; motion: of its target (None in a static scene);
+    count: of objects; decided: whether appearance may give the target away.
+    """
+
+    kind: str
+    motion: str | None
+    count: int
+    decided: bool

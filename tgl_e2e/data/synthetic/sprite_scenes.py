@@ -19,11 +19,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tgl_e2e.data.nouns import SYNONYMS, listed, names_of, pick
+from tgl_e2e.errors import InputError
 
-from .cast import Retry, Setting, draw_cast
 from .express import Wish, draw_expression
-from .generate import ATTEMPTS, COMPOUND_FRAMES, DRAWS, FPS, crosses, draw_objects
-from .scene import SPLITS, Expression, Scene, SceneObject
+from .generate import ATTEMPTS, COMPOUND_FRAMES, DRAWS, FPS, crosses
+from .layout import lay_out
+from .plan import draw_cast, draw_plans
+from .scene import SPLITS, Expression, Retry, Scene, SceneObject, Setting
 from .sprites import Photograph, Sprite, Sprites
 
 LEVEL = "scenes"
@@ -106,7 +108,7 @@ def make_sprite_scene(
         expressions: how many are tried; some scenes yield fewer.
 
     Raises:
-        ValueError: no scene found, which another seed or more frames mend.
+        InputError: no scene found, which another seed or more frames mend.
     """
     rng = np.random.default_rng((seed, SPLITS.index(split), int(static), num_frames or 0, 77))
     for _ in range(DRAWS):
@@ -119,11 +121,11 @@ def make_sprite_scene(
         cast = draw_cast(setting, kind, bool(rng.random() < DECIDED), rng)
         for _ in range(ATTEMPTS):
             try:
-                roles, _ = draw_objects(setting, cast, length, rng, RADIUS)
+                roles, _ = lay_out(setting, draw_plans(setting, cast, rng), length, rng, RADIUS)
                 return _cast(sprites, seed, split, setting, roles, expressions, rng)
             except Retry:
                 continue
-    raise ValueError(
+    raise InputError(
         f"no scene found for seed {seed}, split {split}, {num_frames} frames: use another seed, "
         "more frames or more sprites"
     )

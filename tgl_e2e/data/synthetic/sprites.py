@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tgl_e2e.data.coco import CocoImage, Instance, read_coco
+from tgl_e2e.data.coco import CocoImage, Instance, opened, read_coco
 from tgl_e2e.data.nouns import listed, names_of, pick
 from tgl_e2e.data.picture_expressions import colour_of
 from tgl_e2e.errors import InputError
@@ -78,7 +78,7 @@ class Photograph:
 
     def open(self) -> Image.Image:
         """RGB."""
-        return _opened(self.path, "RGB")
+        return opened(self.path)
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -210,7 +210,7 @@ def _whole(image: CocoImage, instance: Instance) -> bool:
 def cut(source: Source) -> Sprite | None:
     """The sprite of a source; None where hardly anything of it is there to be seen."""
     if source.instance is None:
-        rgba = np.asarray(_opened(source.file, "RGBA"))
+        rgba = np.asarray(opened(source.file, "RGBA"))
         box = _extent(rgba[..., 3] >= 128)
         return box and _sprite(source.file.name, source.noun, rgba[box])
     image, instance = source.file, source.instance
@@ -237,14 +237,6 @@ def cut(source: Source) -> Sprite | None:
     alpha = alpha.filter(ImageFilter.GaussianBlur(0.8))
     rgba = np.dstack([rgb, np.asarray(alpha)])
     return _sprite(f"{image.path.name}:{instance.key}", instance.noun, rgba)
-
-
-def _opened(path: Path, mode: str) -> Image.Image:
-    try:
-        with Image.open(path) as opened:
-            return opened.convert(mode)
-    except OSError as error:
-        raise InputError(f"{path}: no readable image ({error}); get it again") from None
 
 
 def _extent(mask: np.ndarray) -> tuple[slice, slice] | None:

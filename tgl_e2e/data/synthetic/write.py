@@ -15,8 +15,8 @@ from tgl_e2e.data.split_writer import PHOTO_QUALITY, QUALITY, SplitWriter, Told,
 from tgl_e2e.errors import InputError
 from tgl_e2e.video.writer import VideoWriter
 
-from .cast import step_held_out
 from .generate import make_scene
+from .plan import step_held_out
 from .record import AS_DRAWN, Recording, record
 from .scene import KINDS, Expression, Scene
 from .sprite_scenes import SpriteScene, make_sprite_scene
@@ -104,13 +104,10 @@ def _scenes(
     seeds: Iterable[int], level: str, split: str, recording: Recording, sprites: Sprites | None
 ) -> Iterator[Scene]:
     for seed in seeds:
-        try:
-            if sprites is not None:
-                yield make_sprite_scene(sprites, seed, split, recording.num_frames)
-            else:
-                yield make_scene(seed, level, split, num_frames=recording.num_frames)
-        except ValueError as error:  # a length that no scene fits into
-            raise InputError(str(error)) from None
+        if sprites is not None:
+            yield make_sprite_scene(sprites, seed, split, recording.num_frames)
+        else:
+            yield make_scene(seed, level, split, num_frames=recording.num_frames)
 
 
 def _write(writer: SplitWriter, scenes: Iterable[Scene], recording: Recording) -> Report:
