@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tgl_e2e.metrics import (
-    as_mask,
     boundary_map,
     chance_top1,
     contour_accuracy,
@@ -267,13 +266,13 @@ def test_top1_and_chance():
     relevance = [np.array([0.1, 0.9, 0.2]), np.array([0.8, 0.1, 0.1]), np.array([0.5, 0.6, 0.7])]
     moments = [np.array([False, True, True]), [(1, 2)], []]
     assert top1_accuracy(relevance, moments) == 50
-    assert chance_top1(moments, [3, 3, 3]) == pytest.approx(100 * 2 / 3)
+    known = [moments[0], np.array([False, True, True]), np.zeros(3, bool)]
+    assert chance_top1(known) == pytest.approx(100 * 2 / 3)
     assert chance_top1([np.array([True, False])]) == 50
     assert math.isnan(top1_accuracy([], [])) and math.isnan(chance_top1([]))
     with pytest.raises(ValueError):
         top1_accuracy(relevance, moments[:2])
     with pytest.raises(ValueError):
-        chance_top1([[(0, 1)]])
-    with pytest.raises(ValueError):
-        as_mask(np.array([True, False]), 3)
-    assert as_mask([(1, 1), (3, 9)], 5).tolist() == [False, True, False, True, True]
+        top1_accuracy(relevance[:1], [np.array([True, False])])
+    assert top1_accuracy([np.arange(5)], [[(1, 1), (3, 9)]]) == 100
+    assert top1_accuracy([np.arange(5)], [[(1, 1), (3, 3)]]) == 0
