@@ -125,12 +125,11 @@ def folder_name(moments: str) -> str:
 def check_same(output: Path, options: Sequence[str]) -> None:
     """InputError if a finished evaluation is not the one that is asked for."""
     from tgl_e2e.evaluate import parse_arguments
-    from tgl_e2e.evaluation.processes import usable
     from tgl_e2e.evaluation.provenance import decisive, fingerprint
-    from tgl_e2e.inference.device import dtype_of
+    from tgl_e2e.inference.device import choose_device, dtype_of
 
     asked = vars(parse_arguments(options))
-    asked["dtype"] = dtype_of(asked["dtype"], usable(asked["device"]))
+    asked["dtype"] = dtype_of(asked["dtype"], str(choose_device(asked["device"])[0]))
     config = read_run(output / "metrics.json").config
     done = config["arguments"]
     before = {**decisive(done, config["checkpoint_sha256"]), "max_videos": done["max_videos"]}
