@@ -130,7 +130,7 @@ class Evaluation:
         )
         self.checkpoint = fingerprint(args.checkpoint)
         identity = {**decisive(vars(args), self.checkpoint), "masks": not args.no_masks}
-        self.partial = PartialResults(args.output, identity, self.state.process_index)
+        self.partial = PartialResults(args.output, identity)
         on_main(self.state, lambda: self.partial.begin(args.resume))
 
     def run(self) -> None:
