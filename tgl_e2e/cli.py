@@ -71,7 +71,9 @@ def run(
     Args:
         command: returns nothing, or a status of its own (of findings that are no mistake).
     """
-    tolerate_any_text()
+    for stream in (sys.stdout, sys.stderr):  # text that the terminal's encoding lacks is escaped
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     status = None
     try:
         status = command()
@@ -93,10 +95,3 @@ def run(
 def say(prog: str, message: object) -> None:
     """One line on stderr."""
     print(f"{prog}: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def tolerate_any_text() -> None:
-    """Names and texts that the terminal's encoding lacks are escaped, and end nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")

@@ -256,16 +256,3 @@ def top1_accuracy(
         if moment.any():
             hits.append(bool(moment[int(np.argmax(scores))]))
     return 100 * float(np.mean(hits)) if hits else float("nan")
-
-
-def chance_top1(moments: Sequence[np.ndarray]) -> float:
-    """What `top1_accuracy` a random frame would have: the mean share of M+, in percent.
-
-    Args:
-        moments: per expression M+, (T,) bool; those without any relevant frame are left out.
-
-    Returns:
-        Percent; NaN if no expression is left.
-    """
-    shares = [float(moment.mean()) for moment in moments if moment.any()]
-    return 100 * float(np.mean(shares)) if shares else float("nan")

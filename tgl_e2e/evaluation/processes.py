@@ -75,11 +75,8 @@ def share_out(videos: Sequence[VideoRecord], count: int) -> list[list[VideoRecor
     The most expensive video goes first, each to whoever has the least so far. All expressions of a
     video stay together: they share most of the work.
     """
-    shares: list[list[VideoRecord]] = [[] for _ in range(count)]
-    loads = [0] * count
+    loads, owner = [0] * count, {}
     for video in sorted(videos, key=work_of, reverse=True):  # stable: ties stay in order
-        least = loads.index(min(loads))
-        shares[least].append(video)
+        owner[video.name] = least = loads.index(min(loads))
         loads[least] += work_of(video)
-    place = {video.name: n for n, video in enumerate(videos)}
-    return [sorted(share, key=lambda video: place[video.name]) for share in shares]
+    return [[video for video in videos if owner[video.name] == n] for n in range(count)]

@@ -16,13 +16,7 @@ import numpy as np
 
 from tgl_e2e.data.base import ExpressionRecord
 from tgl_e2e.evaluation.relevance import relevance_windows
-from tgl_e2e.metrics import (
-    chance_top1,
-    contour_accuracy,
-    moment_retrieval,
-    region_similarity,
-    top1_accuracy,
-)
+from tgl_e2e.metrics import contour_accuracy, moment_retrieval, region_similarity, top1_accuracy
 from tgl_e2e.moments import spans
 from tgl_e2e.results import Segmentation
 
@@ -97,8 +91,8 @@ def score_expression(
     top1 = chance = windows_of_truth = None
     if relevant is not None:
         relevant = relevant[frames]
-        top1 = _known(top1_accuracy([relevance], [relevant]))
-        chance = _known(chance_top1([relevant]))
+        top1 = top1_accuracy([relevance], [relevant]) if relevant.any() else None
+        chance = 100 * float(relevant.mean()) if relevant.any() else None
         windows_of_truth = [[start, end + 1] for start, end in spans(frames, relevant)]
     return ExpressionScore(
         video=video,
@@ -210,10 +204,6 @@ def by_video(scores: Iterable[ExpressionScore]) -> dict[str, dict[str, Any]]:
 def _natural(name: str) -> list[str | int]:
     """A key that sorts "4 to 10 %" before "10 to 100 %"."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
