@@ -27,7 +27,7 @@ from tgl_e2e.files import write_text
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m tgl_e2e.benchmark", description=__doc__)
-    add = parser.add_argument
+    add, count = parser.add_argument, {"type": cli.positive, "metavar": "N"}
     add(
         "--against",
         default="official",
@@ -44,18 +44,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--dtype", default="float32", choices=cli.DTYPES, help="default: float32")
     add("--official-dtype", choices=cli.DTYPES, help="of SAM2's predictor, where another")
     add("--image-size", type=int, metavar="S", help="default: 1024, and 128 for tiny")
-    add("--texts", type=cli.positive, default=1, metavar="N", help="expressions at once (default: 1)")
-    add("--frames", type=cli.positive, default=12, metavar="N", help="of the video (default: 12)")
-    add("--rounds", type=cli.positive, default=3, metavar="N", help="runs of each, in turns (default: 3)")
+    add("--texts", **count, default=1, help="expressions at once (default: 1)")
+    add("--frames", **count, default=12, help="of the video (default: 12)")
+    add("--rounds", **count, default=3, help="runs of each, in turns (default: 3)")
     add("--video", metavar="FILE", help="whose first frames are used; default: generated ones")
     add("--device", default="cpu", help="default: cpu")
-    add("--threads", type=cli.positive, metavar="N", help="of the CPU (default: torch's own choice)")
+    add("--threads", **count, help="of the CPU (default: torch's own choice)")
     for name, letter, text in (
         ("lengths", "N", "ours alone on so many frames"),
         ("numbers-of-texts", "N", "ours alone with so many expressions"),
         ("sizes", "S", "both at these S"),
     ):
-        add(f"--{name}", type=cli.positive, nargs="+", default=[], metavar=letter, help=f"also: {text}")
+        several = {**count, "metavar": letter, "nargs": "+", "default": []}
+        add(f"--{name}", **several, help=f"also: {text}")
     add("--no-stages", action="store_true", help="leave out the times by stage and the floor")
     add("--output", metavar="FILE", help="everything as JSON")
     args = parser.parse_args(arguments)

@@ -148,7 +148,7 @@ def _expected(
 
 
 def _groups(dataset: str, video: VideoRecord) -> list[list[int]]:
-    """Places of the expressions whose masks share a file: those of one annotation, or each alone."""
+    """Places of the expressions whose masks share files: one annotation's, or each alone."""
     if DATASETS[dataset].label_maps:
         return annotation_groups(video)
     return [[n] for n in range(len(video.expressions))]
