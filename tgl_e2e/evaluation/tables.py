@@ -18,8 +18,7 @@ from pathlib import Path
 
 from tgl_e2e import cli
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.collect import find_runs, read_run, tell
-from tgl_e2e.evaluation.paper import TOP_K, tables
+from tgl_e2e.evaluation.paper import TOP_K, find_runs, read_run, tables, tell
 
 MODES = ["auto", "oracle", "all"]
 MODES += [f"{inside}top-k:{k}" for inside in ("", "oracle+") for k in TOP_K]
