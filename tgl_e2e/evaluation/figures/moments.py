@@ -9,8 +9,8 @@ import numpy as np
 
 from tgl_e2e.draw.overlay import colour
 from tgl_e2e.draw.timeline import save, unframe
-from tgl_e2e.evaluation.figures.grid import panel
 from tgl_e2e.evaluation.figures.samples import EvaluationFolder, Sample, telling_frames
+from tgl_e2e.evaluation.figures.sheets import panel
 from tgl_e2e.moments import spans
 
 _WIDTH, _STRIP, _BAR, _ROW, _HEAD, _FOOT = 12.0, 10.0, 0.25, 0.55, 0.4, 0.5  # inches
