@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import argparse
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
-import numpy as np
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
@@ -48,26 +47,12 @@ SAMWISE = {  # what its networks have that those of a backbone's preset have not
 }
 
 
-class _Generated(Sequence):
-    """A video of any length that holds only a few frames, played forth and back."""
-
-    def __init__(self, frames: np.ndarray, length: int) -> None:
-        self._cycle = [*frames, *frames[-2:0:-1]]
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        if not 0 <= index < self._length:
-            raise IndexError(index)
-        return self._cycle[index % len(self._cycle)]
-
-
 def generated(length: int) -> VideoSource:
-    """A moving synthetic scene."""
+    """A moving synthetic scene; of however many frames, only a few are held."""
     scene = make_scene(3, level="full", num_frames=48)
-    return open_video(_Generated(render(scene, range(0, 2 * CYCLE, 2), SIDE).rgb, length))
+    frames = render(scene, range(0, 2 * CYCLE, 2), SIDE).rgb
+    cycle = [*frames, *frames[-2:0:-1]]
+    return open_video([cycle[i % len(cycle)] for i in range(length)])
 
 
 def save_frames(args: argparse.Namespace, folder: Path) -> VideoSource:
