@@ -85,6 +85,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "(default: as accelerate is configured)",
     )
     add_modes(parser, ["valid_u"], ["oracle", "auto", "all"])
+    parser.set_defaults(processes=1)  # of an evaluation
     values = "values of train.py for every run"
     add("--values", nargs="+", default=[], metavar="KEY=VALUE", help=values)
     args, args.evaluation = parser.parse_known_args(arguments)
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace, name: str, seed: int) -> int:
     if status != 0:
         return status
     options = ["--checkpoint", str(folder / "network"), *args.evaluation]
-    return evaluate_modes(folder, options, args.splits, args.moments)
+    return evaluate_modes(folder, args, options)
 
 
 def train(args: argparse.Namespace, name: str, seed: int, network: Path) -> int:

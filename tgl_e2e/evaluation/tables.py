@@ -41,7 +41,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         epilog="All other options (--checkpoint, --dataset, --root, --max-videos, --always-target, "
         "--device, ...)\nare those of tgl_e2e.evaluate.",
     )
-    run.set_defaults(action=run_modes)
+    run.set_defaults(action=lambda args: evaluate_modes(args.output, args, args.evaluation))
     add = run.add_argument
     add("--output", required=True, type=Path, metavar="DIR", help="gets SPLIT/MODE for each")
     add_modes(run, ["valid_u", "valid"], MODES)
@@ -72,35 +72,26 @@ def show_tables(args: argparse.Namespace) -> None:
     print("\n\n".join(tell(table, runs, args.markdown) for table in chosen))
 
 
-def run_modes(args: argparse.Namespace) -> int:
-    return evaluate_modes(args.output, args.evaluation, args.splits, args.moments, args.processes)
-
-
-def evaluate_modes(
-    folder: Path,
-    options: Sequence[str],
-    splits: Sequence[str],
-    modes: Sequence[str],
-    processes: int = 1,
-) -> int:
+def evaluate_modes(folder: Path, args: argparse.Namespace, options: Sequence[str]) -> int:
     """Evaluates into FOLDER/SPLIT/MODE what is not there yet; the exit status of the first that
     fails, else 0.
 
     Args:
+        args: of `add_modes`.
         options: of tgl_e2e.evaluate, beside these.
 
     Raises:
         InputError: one of these folders holds another evaluation.
     """
-    for split in splits:
-        for moments in modes:
+    for split in args.splits:
+        for moments in args.moments:
             output = folder / split / folder_name(moments)
             asked = [*options, "--no-masks", "--split", split, "--moments", moments]
             asked += ["--output", str(output)]
             if (output / "metrics.json").exists():
                 check_same(output, asked)
                 continue
-            status = evaluate([*asked, "--resume"], processes)
+            status = evaluate([*asked, "--resume"], args.processes)
             if status != 0:
                 return status
     return 0
