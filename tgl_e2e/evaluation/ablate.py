@@ -85,7 +85,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "(default: as accelerate is configured)",
     )
     add_modes(parser, ["valid_u"], ["oracle", "auto", "all"])
-    parser.set_defaults(processes=1)  # of an evaluation
     values = "values of train.py for every run"
     add("--values", nargs="+", default=[], metavar="KEY=VALUE", help=values)
     args, args.evaluation = parser.parse_known_args(arguments)

@@ -60,7 +60,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def add_modes(parser: argparse.ArgumentParser, splits: list[str], modes: list[str]) -> None:
-    """What `evaluate_modes` goes through."""
+    """What `evaluate_modes` goes through, in one process."""
+    parser.set_defaults(processes=1)
     for name, default, metavar in (("splits", splits, "SPLIT"), ("moments", modes, "MODE")):
         text = f"as of tgl_e2e.evaluate (default: {' '.join(default)})"
         parser.add_argument(f"--{name}", nargs="+", default=default, metavar=metavar, help=text)
