@@ -30,22 +30,21 @@ class VideoFile(VideoSource):
         with self._open() as container:
             stream = self._choose_stream(container)
             self._stream_index = stream.index
-            self.fps = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
-            few = 1 if self.fps <= FASTEST else 30
-            frames = list(islice(_decode(container, stream, errors=[]), few))
-            if not frames:
+            frames = _decode(container, stream, errors=[])
+            frame = next(frames, None)
+            if frame is None:
                 raise InputError(
                     f"{path}: not one frame can be decoded, the file is damaged or empty; "
                     f"check that it plays, or convert it to mp4 again"
                 )
-            frame = frames[0]
             self._interlaced = frame.interlaced_frame
             self._coded_size = (frame.height, frame.width)
             self._matrix = _display_matrix(frame)
             swaps = self._matrix[0] == 0
             self.size = self._coded_size[::-1] if swaps else self._coded_size
+            self.fps = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
             if self.fps > FASTEST:
-                self.fps = _measured_fps(frames)
+                self.fps = _measured_fps([frame, *islice(frames, 29)])
             aspect = stream.sample_aspect_ratio or Fraction(1)
             self.pixel_aspect = 1 / aspect if swaps else aspect
             self._claimed_frames = stream.frames
