@@ -35,7 +35,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="SAM2's predictor, or SAMWISE's procedure on its architecture (all frames are M+; try "
         "--texts 4): as SAM2's own code runs, or with what ours makes faster (default: official)",
     )
-    add("--backbone", default="hiera-t", choices=tuple(BACKBONES), help="default: hiera-t")
+    add("--backbone", default="hiera-t", choices=BACKBONES, help="default: hiera-t")
     add("--moments", default="auto", choices=("auto", "given"), help="default: auto")
     add("--share", type=int, default=50, metavar="P", help="percent of frames in M+ (default: 50)")
     add("--pool", type=int, default=1, choices=(1, 2), help="memory.pool (default: 1)")
