@@ -46,18 +46,18 @@ def add_decisions(parser: argparse._ActionsContainer) -> None:
     add("--threshold", type=probability, default=0.5, metavar="P", help=text)
     text = "never answer with nothing: without a relevant frame take the 4 best"
     add("--always-target", action="store_true", help=text)
-    text = "relevance from every N-th frame, interpolated, which saves time (default: %(default)s, "
-    text += "every frame); 0: none, where --moments need none"
-    add("--tam-stride", type=int, default=1, metavar="N", help=text)
 
 
 def add_machine(parser: argparse._ActionsContainer) -> None:
-    """Where a network runs, and in which precision."""
+    """Where a network runs, in which precision, and how often its TAM."""
     add = parser.add_argument
     text = "auto, cpu, cuda, cuda:1, mps, ... (default: %(default)s)"
     add("--device", default="auto", metavar="NAME", help=text)
     text = "precision; auto (default) is bfloat16 on cuda and float32 elsewhere"
     add("--dtype", default="auto", choices=("auto", *DTYPES), help=text)
+    text = "relevance from every N-th frame, interpolated, which saves time (default: %(default)s, "
+    text += "every frame); 0: none, where --moments need none"
+    add("--tam-stride", type=int, default=1, metavar="N", help=text)
 
 
 def run(
