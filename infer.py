@@ -35,21 +35,16 @@ Frames count from 0. Exit status: 0, 2 after a mistake in the input, 130 after C
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    from tgl_e2e.cli import Parser
+    from tgl_e2e import cli
 
-    parser = Parser(prog="infer.py", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
-    parser.add_argument("texts", metavar="TEXT", nargs="+", help="what to find; several at once")
-    parser.add_argument(
-        "--checkpoint",
-        metavar="FOLDER",
-        default=str(DEFAULT_CHECKPOINT),
-        help="folder or hub id of a trained network (default: checkpoints/tgl-lite, beside this "
-        "file)",
-    )
-    parser.add_argument(
-        "--output", metavar="FOLDER", help="where the results go (default: outputs/<video name>)"
-    )
+    parser = cli.Parser(prog="infer.py", description=DESCRIPTION, epilog=EPILOG)
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="a video file, or a folder of frames")
+    add("texts", metavar="TEXT", nargs="+", help="what to find; several at once")
+    text = "folder or hub id of a trained network (default: checkpoints/tgl-lite, beside this file)"
+    add("--checkpoint", metavar="FOLDER", default=str(DEFAULT_CHECKPOINT), help=text)
+    text = "where the results go (default: outputs/<video name>)"
+    add("--output", metavar="FOLDER", help=text)
 
     moments = parser.add_argument_group("which frames show what the text says")
     moments.add_argument(
@@ -60,46 +55,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         'all texts or {"text": [[start, end], ...]} or a result.json. FILE+top-k:4: the best 4 '
         "inside them",
     )
-    moments.add_argument(
-        "--threshold",
-        type=float,
-        default=0.5,
-        metavar="R",
-        help="relevance from 0 to 1 that makes a frame count (default: 0.5)",
-    )
-    moments.add_argument(
-        "--always-target",
-        action="store_true",
-        help="if no frame passes, take the 4 best ones instead of finding nothing",
-    )
+    cli.add_decisions(moments)
 
-    part = parser.add_argument_group("part of the video")
-    part.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: 0)")
-    part.add_argument(
-        "--end", type=int, metavar="N", help="stop before this frame (default: to the end)"
-    )
-    part.add_argument(
-        "--stride", type=int, default=1, metavar="N", help="every N-th frame (default: 1, all)"
-    )
+    add = parser.add_argument_group("part of the video").add_argument
+    add("--start", type=int, default=0, metavar="N", help="first frame (default: 0)")
+    add("--end", type=int, metavar="N", help="stop before this frame (default: to the end)")
+    add("--stride", type=int, default=1, metavar="N", help="every N-th frame (default: 1, all)")
 
-    machine = parser.add_argument_group("machine")
-    machine.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu"
-    )
-    machine.add_argument(
-        "--dtype",
-        default="auto",
-        choices=["auto", "float32", "bfloat16", "float16"],
-        help="precision; auto (default) is bfloat16 on cuda and float32 elsewhere",
-    )
-    machine.add_argument(
-        "--tam-stride",
-        type=int,
-        default=1,
-        metavar="N",
-        help="take relevance from every N-th frame and interpolate it, which saves time (default: "
-        "1, every frame); 0: no relevance at all, where --moments is all or FILE",
-    )
+    cli.add_machine(parser.add_argument_group("machine"))
     args = parser.parse_intermixed_args(arguments)  # texts and options in any order
     for text in args.texts:
         if Path(text).suffix.lower() in VIDEO_SUFFIXES and " " not in text:
@@ -111,14 +74,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     from tgl_e2e.cli import say
-    from tgl_e2e.errors import InputError
     from tgl_e2e.inference.device import choose_device
     from tgl_e2e.inference.output_folder import OutputFolder, write_outputs
     from tgl_e2e.moments import parse_moments
     from tgl_e2e.video.reader import open_video
 
-    if not 0 <= args.threshold <= 1:
-        raise InputError(f"--threshold {args.threshold}: give a number from 0 to 1")
     moments = args.moments and parse_moments(args.moments)
     source = open_video(args.video)
     source.timed_frames(args.start, args.end, args.stride)  # checks the range, reads nothing yet

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from tgl_e2e.metrics import (
-    as_mask,
     boundary_map,
-    chance_top1,
     contour_accuracy,
     dilate_by_disk,
     moment_retrieval,
@@ -263,17 +261,14 @@ def test_retrieval_against_a_slow_implementation(seed):
 # Top-1 accuracy
 
 
-def test_top1_and_chance():
+def test_top1():
     relevance = [np.array([0.1, 0.9, 0.2]), np.array([0.8, 0.1, 0.1]), np.array([0.5, 0.6, 0.7])]
     moments = [np.array([False, True, True]), [(1, 2)], []]
     assert top1_accuracy(relevance, moments) == 50
-    assert chance_top1(moments, [3, 3, 3]) == pytest.approx(100 * 2 / 3)
-    assert chance_top1([np.array([True, False])]) == 50
-    assert math.isnan(top1_accuracy([], [])) and math.isnan(chance_top1([]))
+    assert math.isnan(top1_accuracy([], []))
     with pytest.raises(ValueError):
         top1_accuracy(relevance, moments[:2])
     with pytest.raises(ValueError):
-        chance_top1([[(0, 1)]])
-    with pytest.raises(ValueError):
-        as_mask(np.array([True, False]), 3)
-    assert as_mask([(1, 1), (3, 9)], 5).tolist() == [False, True, False, True, True]
+        top1_accuracy(relevance[:1], [np.array([True, False])])
+    assert top1_accuracy([np.arange(5)], [[(1, 1), (3, 9)]]) == 100
+    assert top1_accuracy([np.arange(5)], [[(1, 1), (3, 3)]]) == 0

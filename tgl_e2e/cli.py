@@ -11,6 +11,7 @@ from typing import Any
 from tgl_e2e.errors import InputError
 
 OK, MISTAKE, INTERRUPTED = 0, 2, 130
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,6 +25,41 @@ class Parser(argparse.ArgumentParser):
         self.exit(MISTAKE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+def probability(text: str) -> float:
+    """A number from 0 to 1, as an argument's type."""
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} does not lie between 0 and 1")
+    return float(text)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as an argument's type."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
+def add_decisions(parser: argparse._ActionsContainer) -> None:
+    """The options by which frames are taken as relevant, but for --moments."""
+    add = parser.add_argument
+    text = "relevance from which a frame counts as relevant, from 0 to 1 (default: %(default)s)"
+    add("--threshold", type=probability, default=0.5, metavar="P", help=text)
+    text = "never answer with nothing: without a relevant frame take the 4 best"
+    add("--always-target", action="store_true", help=text)
+
+
+def add_machine(parser: argparse._ActionsContainer) -> None:
+    """Where a network runs, in which precision, and how often its TAM."""
+    add = parser.add_argument
+    text = "auto, cpu, cuda, cuda:1, mps, ... (default: %(default)s)"
+    add("--device", default="auto", metavar="NAME", help=text)
+    text = "precision; auto (default) is bfloat16 on cuda and float32 elsewhere"
+    add("--dtype", default="auto", choices=("auto", *DTYPES), help=text)
+    text = "relevance from every N-th frame, interpolated, which saves time (default: %(default)s, "
+    text += "every frame); 0: none, where --moments need none"
+    add("--tam-stride", type=int, default=1, metavar="N", help=text)
+
+
 def run(
     prog: str, command: Callable[[], int | None], interrupted: str = "nothing was written"
 ) -> int:
@@ -35,7 +71,9 @@ def run(
     Args:
         command: returns nothing, or a status of its own (of findings that are no mistake).
     """
-    tolerate_any_text()
+    for stream in (sys.stdout, sys.stderr):  # text that the terminal's encoding lacks is escaped
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     status = None
     try:
         status = command()
@@ -57,10 +95,3 @@ def run(
 def say(prog: str, message: object) -> None:
     """One line on stderr."""
     print(f"{prog}: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def tolerate_any_text() -> None:
-    """Names and texts that the terminal's encoding lacks are escaped, and end nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")

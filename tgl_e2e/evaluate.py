@@ -69,20 +69,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     written = "folder for metrics.json, per_expression.csv and masks/"
     add("--output", required=True, type=Path, metavar="DIR", help=written)
-    text = "relevance from which a frame counts as relevant (default: %(default)s)"
-    add("--threshold", type=probability, default=0.5, metavar="P", help=text)
-    text = "never answer with nothing: without a relevant frame take the 4 best"
-    add("--always-target", action="store_true", help=text)
-    text = "precision; auto (default) is bfloat16 on cuda and float32 elsewhere"
-    add("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"], help=text)
-    text = "relevance from every N-th frame, interpolated; 0: none, where --moments need none "
-    text += "(default: %(default)s, every frame)"
-    add("--tam-stride", type=int, default=1, metavar="N", help=text)
-    add("--max-videos", type=positive, metavar="N", help="only the first N videos")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
+    cli.add_decisions(parser)
+    cli.add_machine(parser)
+    add("--max-videos", type=cli.positive, metavar="N", help="only the first N videos")
     text = "of each process on a CPU; with 1 the numbers are the same to the last digit however "
     text += "many processes there are: rather start one per core (default: %(default)s)"
-    add("--threads", type=positive, default=1, metavar="N", help=text)
+    add("--threads", type=cli.positive, default=1, metavar="N", help=text)
     add("--no-masks", action="store_true", help="write no masks, only scores")
     text = "also pack the masks into the zip that the data set's server takes"
     add("--submission", type=Path, metavar="ZIP", help=text)
@@ -94,18 +86,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     args.moments_given = args.moments is not None
     args.moments = args.moments or DATASETS[args.dataset].moments
     return args
-
-
-def probability(text: str) -> float:
-    if not 0 <= float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} does not lie between 0 and 1")
-    return float(text)
-
-
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return int(text)
 
 
 class Evaluation:
@@ -150,7 +130,7 @@ class Evaluation:
         )
         self.checkpoint = fingerprint(args.checkpoint)
         identity = {**decisive(vars(args), self.checkpoint), "masks": not args.no_masks}
-        self.partial = PartialResults(args.output, identity, self.state.process_index)
+        self.partial = PartialResults(args.output, identity)
         on_main(self.state, lambda: self.partial.begin(args.resume))
 
     def run(self) -> None:

@@ -2,13 +2,13 @@
 
 Masks: region similarity J and contour accuracy F of DAVIS (Perazzi et al., 2016), with the exact
 pixel conventions of the official davis2017-evaluation. Moments: R1@IoU and mAP as QVHighlights
-defines them (moment_detr's standalone_eval). numpy only.
+defines them (moment_detr's standalone_eval).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -36,39 +36,46 @@ def region_similarity(pred: np.ndarray, gt: np.ndarray) -> float | np.ndarray:
     Raises:
         ValueError: shapes differ or are neither (H, W) nor (T, H, W).
     """
-    pred, gt = _check_masks(pred, gt)
-    if pred.ndim == 3:
-        return np.array([region_similarity(p, g) for p, g in zip(pred, gt, strict=True)])
-    union = np.count_nonzero(pred | gt)
-    return np.count_nonzero(pred & gt) / union if union else 1.0
+    return _per_frame(_overlap, pred, gt)
 
 
 def contour_accuracy(pred: np.ndarray, gt: np.ndarray) -> float | np.ndarray:
-    """F: the harmonic mean of boundary precision and recall.
+    """F: the harmonic mean of boundary precision and recall; arguments as `region_similarity`.
 
     A boundary pixel is matched if the other mask has one within ceil(0.008 * diagonal) pixels
     (Euclidean). Both boundaries empty: 1; one empty, or no match at all: 0. As in DAVIS a mask
     that fills the frame has no boundary.
-
-    Args:
-        pred, gt: bool, (H, W) or (T, H, W), of equal shape.
-
-    Returns:
-        float for (H, W); (T,) float64, one value per frame, for (T, H, W).
-
-    Raises:
-        ValueError: shapes differ or are neither (H, W) nor (T, H, W).
     """
-    pred, gt = _check_masks(pred, gt)
-    if pred.ndim == 3:
-        return np.array([contour_accuracy(p, g) for p, g in zip(pred, gt, strict=True)])
-    radius = int(np.ceil(BOUNDARY_TOLERANCE * np.linalg.norm(pred.shape)))
+    return _per_frame(_contours, pred, gt)
+
+
+def _per_frame(
+    metric: Callable[[np.ndarray, np.ndarray], float], pred: np.ndarray, gt: np.ndarray
+) -> float | np.ndarray:
+    pred, gt = np.asarray(pred, dtype=bool), np.asarray(gt, dtype=bool)
+    if pred.shape != gt.shape:
+        raise ValueError(f"masks of different shape: {pred.shape} predicted, {gt.shape} given")
+    if pred.ndim not in (2, 3):
+        raise ValueError(f"masks must be (H, W) or (T, H, W), got {pred.shape}")
+    if pred.ndim == 2:
+        return metric(pred, gt)
+    return np.array([metric(p, g) for p, g in zip(pred, gt, strict=True)])
+
+
+def _overlap(pred: np.ndarray, gt: np.ndarray) -> float:
+    union = np.count_nonzero(pred | gt)
+    return np.count_nonzero(pred & gt) / union if union else 1.0
+
+
+def _contours(pred: np.ndarray, gt: np.ndarray) -> float:
+    radius = math.ceil(BOUNDARY_TOLERANCE * np.linalg.norm(pred.shape))
     pred, gt = boundary_map(pred), boundary_map(gt)
     n_pred, n_gt = np.count_nonzero(pred), np.count_nonzero(gt)
     if n_pred == 0 or n_gt == 0:
         return float(n_pred == n_gt)
     # Outside the box around both boundaries nothing can match: dilate inside it only.
-    box = _bounding_box(pred | gt)
+    rows, columns = (np.flatnonzero((pred | gt).any(axis=axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     pred, gt = pred[box], gt[box]
     precision = np.count_nonzero(pred & dilate_by_disk(gt, radius)) / n_pred
     recall = np.count_nonzero(gt & dilate_by_disk(pred, radius)) / n_gt
@@ -127,21 +134,6 @@ def dilate_by_disk(mask: np.ndarray, radius: int) -> np.ndarray:
     return out
 
 
-def _check_masks(pred: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    pred, gt = np.asarray(pred, dtype=bool), np.asarray(gt, dtype=bool)
-    if pred.shape != gt.shape:
-        raise ValueError(f"masks of different shape: {pred.shape} predicted, {gt.shape} given")
-    if pred.ndim not in (2, 3):
-        raise ValueError(f"masks must be (H, W) or (T, H, W), got {pred.shape}")
-    return pred, gt
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
-    """The smallest box of rows and columns that holds all of a non-empty (H, W) mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
 # Moments
 
 
@@ -182,15 +174,11 @@ def moment_retrieval(
         precision.append(_average_precision(window_ious(ranked[:, :2], truth)))
     if not first_iou:
         return dict.fromkeys(("R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75"), float("nan"))
-    recall = np.array(first_iou)
+    recall = {f"R1@{x}": np.mean(np.array(first_iou) >= x) for x in (0.5, 0.7)}
     by_threshold = np.array(precision).mean(axis=0)  # (10,)
-    return {
-        "R1@0.5": 100 * float((recall >= 0.5).mean()),
-        "R1@0.7": 100 * float((recall >= 0.7).mean()),
-        "mAP": 100 * float(by_threshold.mean()),
-        "mAP@0.5": 100 * float(by_threshold[RETRIEVAL_IOUS.index(0.5)]),
-        "mAP@0.75": 100 * float(by_threshold[RETRIEVAL_IOUS.index(0.75)]),
-    }
+    some = {f"mAP@{x}": by_threshold[RETRIEVAL_IOUS.index(x)] for x in (0.5, 0.75)}
+    found = {**recall, "mAP": by_threshold.mean(), **some}
+    return {key: 100 * float(value) for key, value in found.items()}
 
 
 def window_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -261,43 +249,10 @@ def top1_accuracy(
         raise ValueError(f"{len(relevance)} score arrays for {len(moments)} expressions")
     hits = []
     for scores, moment in zip(relevance, moments, strict=True):
-        positive = as_mask(moment, len(scores))
-        if positive.any():
-            hits.append(bool(positive[int(np.argmax(scores))]))
+        if not (isinstance(moment, np.ndarray) and moment.dtype == bool):
+            moment = inside(np.arange(len(scores)), moment)
+        if moment.shape != (len(scores),):
+            raise ValueError(f"M+ of shape {moment.shape} for {len(scores)} frames")
+        if moment.any():
+            hits.append(bool(moment[int(np.argmax(scores))]))
     return 100 * float(np.mean(hits)) if hits else float("nan")
-
-
-def chance_top1(
-    moments: Sequence[np.ndarray | Intervals], num_frames: Sequence[int] | None = None
-) -> float:
-    """What `top1_accuracy` a random frame would have: the mean share of M+, in percent.
-
-    Args:
-        moments: as for `top1_accuracy`; expressions without any relevant frame are left out.
-        num_frames: per expression T; needed where moments are intervals.
-
-    Returns:
-        Percent; NaN if no expression is left.
-
-    Raises:
-        ValueError: intervals without `num_frames`.
-    """
-    lengths = [None] * len(moments) if num_frames is None else num_frames
-    masks = [as_mask(m, length) for m, length in zip(moments, lengths, strict=True)]
-    shares = [float(mask.mean()) for mask in masks if mask.any()]
-    return 100 * float(np.mean(shares)) if shares else float("nan")
-
-
-def as_mask(moment: np.ndarray | Intervals, num_frames: int | None = None) -> np.ndarray:
-    """M+ as (T,) bool, from itself or from (start, end) frame positions, inclusive.
-
-    Raises:
-        ValueError: a bool array of another length than `num_frames`, or intervals without it.
-    """
-    if isinstance(moment, np.ndarray) and moment.dtype == bool:
-        if moment.ndim != 1 or num_frames not in (None, moment.size):
-            raise ValueError(f"M+ of shape {moment.shape} for {num_frames} frames")
-        return moment
-    if num_frames is None:
-        raise ValueError("moments given as intervals need the number of frames")
-    return inside(np.arange(num_frames), moment)

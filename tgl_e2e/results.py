@@ -123,19 +123,14 @@ def read_result_json(path: str | os.PathLike) -> ResultFile:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         version = content["version"]
-        if version != VERSION:
-            raise InputError(f"{path}: result of version {version}, this program reads {VERSION}")
-        return ResultFile(
-            content["video"],
-            content["checkpoint"],
-            [_segmentation(content, expression) for expression in content["expressions"]],
-        )
-    except InputError:
-        raise
+        if version == VERSION:
+            found = [_segmentation(content, expression) for expression in content["expressions"]]
+            return ResultFile(content["video"], content["checkpoint"], found)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a result.json of infer.py ({error!r})") from None
+    raise InputError(f"{path}: result of version {version}, this program reads {VERSION}")
 
 
 def _segmentation(content: dict, expression: dict) -> Segmentation:

@@ -10,9 +10,15 @@ from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
 from tgl_e2e.evaluate import main as evaluate
 from tgl_e2e.evaluation.figures.__main__ import main
-from tgl_e2e.evaluation.figures.grid import LIT, PREDICTED, GridRow, compose, panel
 from tgl_e2e.evaluation.figures.samples import EvaluationFolder, telling_frames
-from tgl_e2e.evaluation.figures.sheets import principal_colours
+from tgl_e2e.evaluation.figures.sheets import (
+    LIT,
+    PREDICTED,
+    GridRow,
+    compose,
+    panel,
+    principal_colours,
+)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tgl_e2e.evaluation.relevance import relevance_windows
+from tgl_e2e.evaluation.scores import relevance_windows
 
 
 def test_windows_of_clear_moments():

@@ -8,8 +8,8 @@ from tgl_e2e.evaluation.resume import PartialResults
 IDENTITY = {"checkpoint": "abc", "threshold": 0.5}
 
 
-def begun(folder, identity=IDENTITY, resume=False, process=0):
-    partial = PartialResults(folder, identity, process)
+def begun(folder, identity=IDENTITY, resume=False):
+    partial = PartialResults(folder, identity)
     partial.begin(resume)
     return partial
 
@@ -19,10 +19,8 @@ def test_goes_on_where_it_was(tmp_path):
     first = begun(folder)
     first.add("v1", {"x": 1})
     first.add("v2", {"x": 2.5})
-    # Killed in the middle of a line, without closing anything.
-    path = folder / "partial-0.jsonl"
-    with path.open("ab") as file:
-        file.write(b'{"video": "v3", "res')
+    # Killed while it wrote, without closing anything.
+    (folder / ".0123456789ab.partial").write_text('{"identity": {}, "video": "v3", "res')
     with pytest.raises(InputError, match="another evaluation writes there"):
         begun(folder, resume=True)  # while it runs
     first._lock.close()  # as the system does
@@ -31,23 +29,20 @@ def test_goes_on_where_it_was(tmp_path):
     second.add("v3", {"x": 3})
     second.close()
     third = begun(folder, resume=True)
-    assert list(third.read()) == ["v1", "v2", "v3"]
+    assert third.read() == {"v1": {"x": 1}, "v2": {"x": 2.5}, "v3": {"x": 3}}
     third.remove()
     third.close()
     assert list(folder.iterdir()) == []
 
 
-def test_reads_the_files_of_all_processes(tmp_path):
+def test_reads_what_all_processes_wrote(tmp_path):
     begun(tmp_path).close()
-    for process in range(2):
-        part = PartialResults(tmp_path, IDENTITY, process)
-        part.add(f"v{process}", {})
-        part.close()
-    # Another number of processes reads them all the same.
+    for video in ("a/b", "犬" * 200):
+        PartialResults(tmp_path, IDENTITY).add(video, {})
     again = begun(tmp_path, resume=True)
-    assert set(again.read()) == {"v0", "v1"}
+    assert set(again.read()) == {"a/b", "犬" * 200}
     again.close()
-    assert set(PartialResults(tmp_path, IDENTITY, 5).read()) == {"v0", "v1"}
+    assert set(PartialResults(tmp_path, IDENTITY).read()) == {"a/b", "犬" * 200}
 
 
 def test_refuses_to_mix_settings_or_to_throw_away_work(tmp_path):
@@ -71,8 +66,7 @@ def test_unusable_folders_and_files(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         begun(tmp_path / "file")
-    (tmp_path / "partial-0.jsonl").write_text("nonsense\n")
-    with pytest.raises(InputError, match="damaged"):
-        begun(tmp_path, resume=True)
-    (tmp_path / "partial-0.jsonl").write_text('{"identity"')  # killed while it began
-    assert begun(tmp_path, resume=True).read() == {}
+    for content in ("nonsense", '{"identity"', "[]", '{"identity": {}, "video": "v1"}'):
+        (tmp_path / "partial-0.json").write_text(content)
+        with pytest.raises(InputError, match="damaged"):
+            begun(tmp_path, resume=True)

@@ -24,12 +24,10 @@ from tgl_e2e import cli
 from tgl_e2e.benchmark import BACKBONES
 from tgl_e2e.files import write_text
 
-DTYPES = ("float32", "bfloat16", "float16")
-
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m tgl_e2e.benchmark", description=__doc__)
-    add = parser.add_argument
+    add, count = parser.add_argument, {"type": cli.positive, "metavar": "N"}
     add(
         "--against",
         default="official",
@@ -37,35 +35,33 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="SAM2's predictor, or SAMWISE's procedure on its architecture (all frames are M+; try "
         "--texts 4): as SAM2's own code runs, or with what ours makes faster (default: official)",
     )
-    add("--backbone", default="hiera-t", choices=tuple(BACKBONES), help="default: hiera-t")
+    add("--backbone", default="hiera-t", choices=BACKBONES, help="default: hiera-t")
     add("--moments", default="auto", choices=("auto", "given"), help="default: auto")
     add("--share", type=int, default=50, metavar="P", help="percent of frames in M+ (default: 50)")
     add("--pool", type=int, default=1, choices=(1, 2), help="memory.pool (default: 1)")
     stride = "relevance from every N-th frame (default: 1); 0: none, with given moments"
     add("--tam-stride", type=int, default=1, metavar="N", help=stride)
-    add("--dtype", default="float32", choices=DTYPES, help="default: float32")
-    add("--official-dtype", choices=DTYPES, help="of SAM2's predictor, where another")
+    add("--dtype", default="float32", choices=cli.DTYPES, help="default: float32")
+    add("--official-dtype", choices=cli.DTYPES, help="of SAM2's predictor, where another")
     add("--image-size", type=int, metavar="S", help="default: 1024, and 128 for tiny")
-    add("--texts", type=int, default=1, metavar="N", help="expressions at once (default: 1)")
-    add("--frames", type=int, default=12, metavar="N", help="of the video (default: 12)")
-    add("--rounds", type=int, default=3, metavar="N", help="runs of each, in turns (default: 3)")
+    add("--texts", **count, default=1, help="expressions at once (default: 1)")
+    add("--frames", **count, default=12, help="of the video (default: 12)")
+    add("--rounds", **count, default=3, help="runs of each, in turns (default: 3)")
     add("--video", metavar="FILE", help="whose first frames are used; default: generated ones")
     add("--device", default="cpu", help="default: cpu")
-    add("--threads", type=int, metavar="N", help="of the CPU (default: torch's own choice)")
+    add("--threads", **count, help="of the CPU (default: torch's own choice)")
     for name, letter, text in (
         ("lengths", "N", "ours alone on so many frames"),
         ("numbers-of-texts", "N", "ours alone with so many expressions"),
         ("sizes", "S", "both at these S"),
     ):
-        add(f"--{name}", type=int, nargs="+", default=[], metavar=letter, help=f"also: {text}")
+        several = {**count, "metavar": letter, "nargs": "+", "default": []}
+        add(f"--{name}", **several, help=f"also: {text}")
     add("--no-stages", action="store_true", help="leave out the times by stage and the floor")
     add("--output", metavar="FILE", help="everything as JSON")
     args = parser.parse_args(arguments)
     if args.against != "official":
         args.moments, args.share, args.tam_stride = "given", 100, 0
-    counts = [args.frames, args.rounds, args.texts, args.threads or 1]
-    if min(counts + args.lengths + args.numbers_of_texts) < 1:
-        parser.error("numbers of frames, rounds, texts and threads are at least 1")
     if not 1 <= args.share <= 100:
         parser.error("--share is a percentage from 1 to 100")
     return args
@@ -117,7 +113,7 @@ def _benchmark(args: argparse.Namespace) -> dict[str, Any]:
         report.update(_compare(args, ours, official, device))
         _say_ratio(report)
         if not args.no_stages:
-            report["stages"] = {"ours": ours.stages(frames), "official": official.stages()}
+            report["stages"] = {"ours": ours.stages(), "official": official.stages()}
             report["floor"] = _floor(ours, report)
             _say_stages(report)
         for size in args.sizes:
@@ -186,7 +182,7 @@ def _alone(ours: Any, source: Any, texts: int, device: Any) -> dict[str, Any]:
     from tgl_e2e.benchmark.measure import Measured
 
     with Measured(device) as measured:
-        count = ours.run(source, texts)
+        count = ours.run(None, source, texts)
     return {"seconds_per_frame": measured.seconds / count, **measured.peaks}
 
 
@@ -217,8 +213,8 @@ def _say_ratio(row: dict[str, Any], what: str = "") -> None:
 def _say_stages(report: dict[str, Any]) -> None:
     _say(f"{'seconds per frame':<22}{'ours':>10}{'official':>10}")
     for stage, seconds in report["stages"]["ours"].items():
-        theirs = report["stages"]["official"].get(stage)
-        shown = f"{'-':>10}" if theirs is None else f"{theirs:>10.4f}"
+        theirs = report["stages"]["official"][stage]
+        shown = f"{theirs:>10.4f}" if theirs else f"{'-':>10}"
         _say(f"  {stage:<20}{seconds:>10.4f}{shown}")
     floor = report["floor"]
     _say(

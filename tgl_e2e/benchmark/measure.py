@@ -30,12 +30,22 @@ class StageClock(ExitStack):
         self._local = threading.local()
 
     def watch(self, owner: Any, name: str, stage: str) -> None:
-        """Counts what ``owner.name`` takes, until the clock is left."""
+        """Counts what ``owner.name`` takes, and each step of an iterator that it returns, until
+        the clock is left."""
         function = getattr(owner, name)
 
         def timed(*args, **kwargs):
             with self.stage(stage):
-                return function(*args, **kwargs)
+                found = function(*args, **kwargs)
+            return steps(found) if isinstance(found, Iterator) else found
+
+        def steps(iterator):
+            while True:
+                with self.stage(stage):
+                    item = next(iterator, None)
+                if item is None:
+                    return
+                yield item
 
         self.enter_context(mock.patch.object(owner, name, timed))
 

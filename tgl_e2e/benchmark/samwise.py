@@ -4,14 +4,15 @@ its users wait for: one expression after the other, windows of 8 frames, nothing
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import islice, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tgl_e2e.benchmark.contenders import WARM_UP_FRAMES, Ours
-from tgl_e2e.benchmark.measure import StageClock
+from tgl_e2e.benchmark.contenders import Contender, Ours
 from tgl_e2e.fit import Fit
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.features import FrameFeatures
@@ -19,7 +20,7 @@ from tgl_e2e.model.memory import Memories, MemoryBank
 from tgl_e2e.model.text import TextTokens
 
 
-class Samwise:
+class Samwise(Contender):
     """Every frame of every expression: decoded, all of the trunk with adapters, memory attention,
     mask decoder, memory encoder, and its mask at the video's size.
 
@@ -47,41 +48,24 @@ class Samwise:
             for text in self.texts:
                 self._expression(text, end)
 
-    def warm_up(self) -> None:
-        self.run(WARM_UP_FRAMES)
-
-    def stages(self) -> dict[str, float]:
-        """Seconds per frame by stage, from one more run."""
+    def parts(self) -> Iterator[tuple[Any, str, str]]:
         vision = self.model.vision
-        with StageClock(torch.device(self.args.device)) as clock:
-            for owner, name, stage in (
-                (Fit, "shrink", "decode"),
-                (self, "_features", "trunk"),
-                *((adapter, "forward", "adapters") for adapter in self.model.adapters),
-                (self.model.text, "layers", "text"),
-                (self, "_read_memory", "memory attention"),
-                (vision, "decode", "mask decoder"),
-                (vision, "write_memory", "memory encoder"),
-                (Fit, "to_size", "write-out"),
-            ):
-                clock.watch(owner, name, stage)
-            with clock.stage("rest"):
-                self.run()
-        return {stage: seconds / self.args.frames for stage, seconds in clock.seconds.items()}
+        yield Fit, "shrink", "decode"
+        yield self, "_features", "trunk"
+        yield from ((adapter, "forward", "adapters") for adapter in self.model.adapters)
+        yield self.model.text, "layers", "text"
+        yield self, "_read_memory", "memory attention"
+        yield vision, "decode", "mask decoder"
+        yield vision, "write_memory", "memory encoder"
+        yield Fit, "to_size", "write-out"
 
     def _expression(self, text: str, end: int | None) -> None:
         tokens = self.model.text.tokenize([text]).to(self.args.device)
-        bank, window, number = MemoryBank(), [], 0
-        frames = iter(self.source.frames(0, end, 1))
-        while True:
-            rgb = next(frames, None)
-            if rgb is not None:
-                window.append(self.fit.shrink(rgb[1]))
-            if window and (rgb is None or len(window) == self.model.config.window):
-                self._window(torch.stack(window).to(self.args.device), tokens, bank, number)
-                number, window = number + len(window), []
-            if rgb is None:
-                return
+        bank, number = MemoryBank(), 0
+        frames = (self.fit.shrink(rgb) for _, rgb in self.source.frames(0, end, 1))
+        while window := list(islice(frames, self.model.config.window)):
+            self._window(torch.stack(window).to(self.args.device), tokens, bank, number)
+            number += len(window)
 
     def _window(self, images: Tensor, tokens: TextTokens, bank: MemoryBank, number: int) -> None:
         vision, keep = self.model.vision, self.model.dual_path.keep

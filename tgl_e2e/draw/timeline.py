@@ -14,10 +14,8 @@ from tgl_e2e.draw.overlay import colour
 from tgl_e2e.moments import inside
 from tgl_e2e.results import Segmentation
 
-_WIDTH, _SIDE = 12.0, 0.5  # inches: of the picture, of its left and right margin
-_ROW, _CURVE = 1.1, 0.66  # of one expression with its caption, of its curve alone
-_HEAD, _FOOT, _TIES, _GAP = 0.15, 0.5, 0.12, 0.08
-_STRIP = 4.0  # of the frames above, at most
+_WIDTH, _ROW, _FOOT = 12.0, 1.2, 0.3  # inches: of the picture; of one expression; of the last axis
+_STRIP, _TIES = 4.0, 0.4  # inches of the frames above, at most, and between them and the rest
 _DPI = 140
 THUMBNAIL_SIDE = 360  # pixels of the longer side
 _INK, _FAINT = "#333333", "#999999"
@@ -37,44 +35,53 @@ def draw_timeline(
     thumbnails: pairs (frame number, rgb (h, w, 3) uint8) set above, each tied to its frame
     returns: the matplotlib Figure
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patches import ConnectionPatch
 
-    thumb_width = (_WIDTH - 2 * _SIDE + _GAP) / max(len(thumbnails), 4) - _GAP
+    count, places = len(segmentations), max(len(thumbnails), 4)
     tallest = max((t.shape[0] / t.shape[1] for _, t in thumbnails), default=0.0)
-    if thumb_width * tallest > _STRIP:  # a video of 2 x 700 pixels is no reason for a tower
-        thumb_width = _STRIP / tallest
-    strip = thumb_width * tallest
-    ties = _TIES if len(thumbnails) else 0.0
-    height = _HEAD + strip + ties + len(segmentations) * _ROW + _FOOT
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-
-    def add_axes(left: float, bottom: float, width: float, tall: float):
-        return figure.add_axes((left / _WIDTH, bottom / height, width / _WIDTH, tall / height))
-
-    for n, segmentation in enumerate(segmentations):
-        bottom = _FOOT + (len(segmentations) - 1 - n) * _ROW
-        axes = add_axes(_SIDE, bottom, _WIDTH - 2 * _SIDE, _CURVE)
+    # A video of 2 x 700 pixels is no reason for a tower.
+    strip = [min(_WIDTH / places * tallest, _STRIP) + _TIES] if len(thumbnails) else []
+    heights = [*strip, *[_ROW] * count]
+    size = (_WIDTH, sum(heights) + _FOOT)
+    figure = Figure(figsize=size, dpi=_DPI, facecolor="white", layout="constrained")
+    pads = {"h_pad": 0.1, "w_pad": 0.03, "hspace": 0, "wspace": 0}  # inches
+    figure.get_layout_engine().set(rect=(0.02, 0, 0.96, 1), **pads)
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    rows = [figure.add_subplot(grid[n - count]) for n in range(count)]
+    for n, (axes, segmentation) in enumerate(zip(rows, segmentations, strict=True)):
         _draw_row(axes, segmentation, threshold, colour(n))
-        if n == len(segmentations) - 1:
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel("frame", fontsize=9, color=_INK)
-
-    used = len(thumbnails) * (thumb_width + _GAP) - _GAP
+    rows[-1].tick_params(labelbottom=True)
+    rows[-1].set_xlabel("frame", fontsize=9, color=_INK)
+    cells = grid[0].subgridspec(1, 2 * places)
+    left = places - len(thumbnails)  # in halves of a cell: few stand in the middle
     for i, (number, rgb) in enumerate(thumbnails):
-        left = (_WIDTH - used) / 2 + i * (thumb_width + _GAP)
-        foot = height - _HEAD - strip
-        tall = thumb_width * rgb.shape[0] / rgb.shape[1]
-        picture = add_axes(left, foot + strip - tall, thumb_width, tall)
-        picture.imshow(rgb, interpolation="lanczos", aspect="auto")
-        picture.set_axis_off()
-        _draw_tie(figure, number, (left + thumb_width / 2, foot), height)
+        cell = figure.add_subplot(cells[left + 2 * i : left + 2 * i + 2], anchor="N")
+        cell.imshow(rgb, interpolation="lanczos")
+        cell.set_axis_off()
+        ends = {"coordsA": cell.transAxes, "coordsB": rows[0].get_xaxis_transform()}
+        tie = ConnectionPatch((0.5, 0), (number, 1), **ends, color=_FAINT, lw=0.7, zorder=-1)
+        tie.set_in_layout(False)
+        figure.add_artist(tie)
     if path is not None:
-        with warnings.catch_warnings():  # a script that the font lacks is shown as boxes
-            warnings.filterwarnings("ignore", message="Glyph .* missing")
-            figure.savefig(path, format="png")
+        save(figure, path)
     return figure
+
+
+def save(figure, path: str | os.PathLike) -> None:
+    """Writes a matplotlib Figure as PNG."""
+    with warnings.catch_warnings():  # a script that the font lacks is shown as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(path, format="png")
+
+
+def unframe(axes, ink: str, faint: str) -> None:
+    """Axes without a frame, for curves over frames; numbers below are left to the last one."""
+    axes.tick_params(labelbottom=False, labelsize=8, colors=ink, length=3, color=faint)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(faint)
 
 
 def _draw_row(axes, segmentation: Segmentation, threshold: float, rgb: tuple[int, int, int]):
@@ -96,14 +103,9 @@ def _draw_row(axes, segmentation: Segmentation, threshold: float, rgb: tuple[int
     axes.set_xlim(frames[0] - half, frames[-1] + half)
     axes.set_ylim(0, 1.04)
     axes.set_yticks([0, threshold, 1] if 0.15 <= threshold <= 0.85 else [0, 1])
+    unframe(axes, _INK, _FAINT)
     if len(frames) <= 12:
         axes.set_xticks(frames)
-    else:
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.tick_params(labelbottom=False, labelsize=8, colors=_INK, length=3, color=_FAINT)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_FAINT)
     text = " ".join(segmentation.text.split())
     text = text if len(text) <= 110 else text[:109] + "…"
     count = int(inside(frames, segmentation.moments).sum())
@@ -115,17 +117,3 @@ def _draw_row(axes, segmentation: Segmentation, threshold: float, rgb: tuple[int
     ):
         title = axes.set_title(title, loc=place, pad=7, parse_math=False, **style)
         title.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 4})  # over the ties
-
-
-def _draw_tie(figure, number: int, foot: tuple[float, float], height: float) -> None:
-    """A line from the foot (inches) of a thumbnail to its frame in the topmost row."""
-    from matplotlib.lines import Line2D
-
-    row = figure.axes[0]
-    x, y = row.transData.transform((number, 0)) / figure.dpi
-    top = row.get_position().y1 * height
-    xs = [foot[0], foot[0], x, x]
-    ys = [foot[1], foot[1] - 0.05, top + 0.3, y + 0.02]
-    line = Line2D([v / _WIDTH for v in xs], [v / height for v in ys], color=_FAINT, linewidth=0.7)
-    line.set_zorder(-1)
-    figure.add_artist(line)

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace, name: str, seed: int) -> int:
     if status != 0:
         return status
     options = ["--checkpoint", str(folder / "network"), *args.evaluation]
-    return evaluate_modes(folder, options, args.splits, args.moments)
+    return evaluate_modes(folder, args, options)
 
 
 def train(args: argparse.Namespace, name: str, seed: int, network: Path) -> int:

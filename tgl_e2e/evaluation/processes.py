@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tgl_e2e.data.base import VideoRecord
 from tgl_e2e.errors import InputError
+from tgl_e2e.inference.device import choose_device
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -42,7 +43,7 @@ def join(device: str, threads: int = 1) -> tuple[PartialState, str]:
             f"--device {device}: several processes get a device each; give auto or cpu"
         )
     state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
-    device = usable(str(state.device) if several else device)
+    device = str(choose_device(str(state.device) if several else device)[0])
     if device == "cpu":
         torch.set_num_threads(threads)
     return state, device
@@ -74,25 +75,8 @@ def share_out(videos: Sequence[VideoRecord], count: int) -> list[list[VideoRecor
     The most expensive video goes first, each to whoever has the least so far. All expressions of a
     video stay together: they share most of the work.
     """
-    shares: list[list[VideoRecord]] = [[] for _ in range(count)]
-    loads = [0] * count
+    loads, owner = [0] * count, {}
     for video in sorted(videos, key=work_of, reverse=True):  # stable: ties stay in order
-        least = loads.index(min(loads))
-        shares[least].append(video)
+        owner[video.name] = least = loads.index(min(loads))
         loads[least] += work_of(video)
-    place = {video.name: n for n, video in enumerate(videos)}
-    return [sorted(share, key=lambda video: place[video.name]) for share in shares]
-
-
-def usable(device: str) -> str:
-    """The device of a command line; InputError if it is not there."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--device {device}: not to be had ({reason}); try cpu") from None
-    return device
+    return [[video for video in videos if owner[video.name] == n] for n in range(count)]

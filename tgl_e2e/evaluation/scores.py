@@ -15,19 +15,25 @@ from typing import Any
 import numpy as np
 
 from tgl_e2e.data.base import ExpressionRecord
-from tgl_e2e.evaluation.relevance import relevance_windows
 from tgl_e2e.metrics import (
-    chance_top1,
+    MAX_WINDOWS,
     contour_accuracy,
     moment_retrieval,
     region_similarity,
     top1_accuracy,
+    window_ious,
 )
 from tgl_e2e.moments import spans
 from tgl_e2e.results import Segmentation
 
 MEANS = {"J": "J", "F": "F", "J&F": "jf", "top1": "top1"}  # key -> what of a score
 PRECISION_IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)  # P@IoU of referring image segmentation
+
+# Where relevance_windows cuts: at fixed probabilities, and at shares of the range between the
+# lowest and the highest score, so that a badly calibrated model gets windows too.
+WINDOW_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+WINDOW_RANGE_SHARES = (0.25, 0.5, 0.75)
+MAX_OVERLAP = 0.8  # IoU of two windows that are both kept
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,8 @@ def score_expression(
     top1 = chance = windows_of_truth = None
     if relevant is not None:
         relevant = relevant[frames]
-        top1 = _known(top1_accuracy([relevance], [relevant]))
-        chance = _known(chance_top1([relevant]))
+        top1 = top1_accuracy([relevance], [relevant]) if relevant.any() else None
+        chance = 100 * float(relevant.mean()) if relevant.any() else None
         windows_of_truth = [[start, end + 1] for start, end in spans(frames, relevant)]
     return ExpressionScore(
         video=video,
@@ -119,6 +125,55 @@ def score_expression(
         union=union if j else None,
         target_size=float(np.mean(sizes)) if sizes else None,
     )
+
+
+def relevance_windows(relevance: np.ndarray, frames: np.ndarray | None = None) -> list[list[float]]:
+    """Turns per-frame relevance into ranked temporal windows.
+
+    Candidates are the runs of consecutive frames at or above each of several thresholds. A
+    window's score is the IoU that it is expected to have with the relevant frames if each frame
+    is relevant with the probability given: sum inside / (length + sum outside). Unlike the mean
+    inside, this does not favour a single confident frame over the whole of its moment. Of two
+    windows that overlap by more than MAX_OVERLAP (IoU), the worse is dropped.
+
+    Args:
+        relevance: (T,) in [0, 1].
+        frames: (T,) ascending frame numbers; None: 0, 1, ..., T - 1.
+
+    Returns:
+        [[start, end, score], ...], best first; frames s..e are the window [s, e + 1]. At least
+        one window for T >= 1.
+
+    Raises:
+        ValueError: `relevance` is not (T,), or `frames` has another length.
+    """
+    relevance = np.asarray(relevance, dtype=float)
+    frames = np.arange(relevance.size) if frames is None else np.asarray(frames)
+    if relevance.ndim != 1 or frames.shape != relevance.shape:
+        raise ValueError(f"relevance {relevance.shape} and frames {frames.shape} must be (T,)")
+    if relevance.size == 0:
+        return []
+    low, high = relevance.min(), relevance.max()
+    levels = [*WINDOW_THRESHOLDS, *(low + share * (high - low) for share in WINDOW_RANGE_SHARES)]
+    positions = np.arange(relevance.size)
+    runs = {run for level in levels for run in spans(positions, relevance >= level)}
+
+    before = np.concatenate([[0.0], np.cumsum(relevance)])  # before[i]: sum of frames < i
+    candidates = []
+    for start, end in runs:
+        inside, length = before[end + 1] - before[start], end + 1 - start
+        score = inside / (length + before[-1] - inside)
+        candidates.append([float(frames[start]), float(frames[end]) + 1, float(score)])
+    candidates.sort(key=lambda window: (-window[2], window[0], window[1]))
+
+    kept: list[list[float]] = []
+    for window in candidates:
+        others = np.array([k[:2] for k in kept]).reshape(-1, 2)
+        if (window_ious(np.array([window[:2]]), others) <= MAX_OVERLAP).all():
+            kept.append(window)
+        if len(kept) == MAX_WINDOWS:
+            break
+    return kept
 
 
 def summarize(scores: Sequence[ExpressionScore]) -> dict[str, float | int | None]:
@@ -210,10 +265,6 @@ def by_video(scores: Iterable[ExpressionScore]) -> dict[str, dict[str, Any]]:
 def _natural(name: str) -> list[str | int]:
     """A key that sorts "4 to 10 %" before "10 to 100 %"."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -47,7 +47,7 @@ def save_masks(
 ) -> None:
     """Writes all masks of one video: one file per expression and frame, or per label map."""
     davis = DATASETS[dataset].label_maps
-    for group in annotation_groups(video) if davis else [[n] for n in range(len(results))]:
+    for group in _groups(dataset, video):
         for t, position in enumerate(results[group[0]].frames):
             values = np.zeros(results[group[0]].size, dtype=np.uint8)
             for number, n in enumerate(group, start=1):
@@ -140,14 +140,17 @@ def _expected(
     """Name of each mask -> its (H, W) and the highest label; None: a mask of 0 and 255."""
     for video in videos:
         size = video.size()
-        if DATASETS[dataset].label_maps:
-            groups = annotation_groups(video)
-            indices, highest = range(len(groups)), len(groups[0])
-        else:
-            indices, highest = range(len(video.expressions)), None
-        for index in indices:
+        for group in _groups(dataset, video):
+            highest = len(group) if DATASETS[dataset].label_maps else None
             for position in range(video.num_frames):
-                yield str(mask_file(dataset, video, index, position)), (size, highest)
+                yield str(mask_file(dataset, video, group[0], position)), (size, highest)
+
+
+def _groups(dataset: str, video: VideoRecord) -> list[list[int]]:
+    """Places of the expressions whose masks share files: one annotation's, or each alone."""
+    if DATASETS[dataset].label_maps:
+        return annotation_groups(video)
+    return [[n] for n in range(len(video.expressions))]
 
 
 def _check_mask(where: str, data: bytes, size: tuple[int, int], highest: int | None) -> None:
@@ -171,9 +174,6 @@ def _check_mask(where: str, data: bytes, size: tuple[int, int], highest: int | N
 
 def _palette() -> list[int]:
     """The colours of DAVIS: the bits of a label, spread over red, green and blue."""
-    bits = [
-        [label >> bit & 1 and 1 << 7 - bit // 3 for bit in range(channel, 8, 3)]
-        for label in range(256)
-        for channel in range(3)
-    ]
-    return [sum(values) for values in bits]
+    labels, channels = np.arange(256)[:, None], np.arange(3)
+    bits = [(labels >> 3 * i + channels & 1) << 7 - i for i in range(3)]
+    return sum(bits).ravel().tolist()

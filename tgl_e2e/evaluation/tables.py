@@ -18,8 +18,7 @@ from pathlib import Path
 
 from tgl_e2e import cli
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.collect import find_runs, read_run, tell
-from tgl_e2e.evaluation.paper import TOP_K, tables
+from tgl_e2e.evaluation.paper import TOP_K, find_runs, read_run, tables, tell
 
 MODES = ["auto", "oracle", "all"]
 MODES += [f"{inside}top-k:{k}" for inside in ("", "oracle+") for k in TOP_K]
@@ -42,7 +41,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         epilog="All other options (--checkpoint, --dataset, --root, --max-videos, --always-target, "
         "--device, ...)\nare those of tgl_e2e.evaluate.",
     )
-    run.set_defaults(action=run_modes)
+    run.set_defaults(action=lambda args: evaluate_modes(args.output, args, args.evaluation))
     add = run.add_argument
     add("--output", required=True, type=Path, metavar="DIR", help="gets SPLIT/MODE for each")
     add_modes(run, ["valid_u", "valid"], MODES)
@@ -61,7 +60,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def add_modes(parser: argparse.ArgumentParser, splits: list[str], modes: list[str]) -> None:
-    """What `evaluate_modes` goes through."""
+    """What `evaluate_modes` goes through, in one process."""
+    parser.set_defaults(processes=1)
     for name, default, metavar in (("splits", splits, "SPLIT"), ("moments", modes, "MODE")):
         text = f"as of tgl_e2e.evaluate (default: {' '.join(default)})"
         parser.add_argument(f"--{name}", nargs="+", default=default, metavar=metavar, help=text)
@@ -73,35 +73,26 @@ def show_tables(args: argparse.Namespace) -> None:
     print("\n\n".join(tell(table, runs, args.markdown) for table in chosen))
 
 
-def run_modes(args: argparse.Namespace) -> int:
-    return evaluate_modes(args.output, args.evaluation, args.splits, args.moments, args.processes)
-
-
-def evaluate_modes(
-    folder: Path,
-    options: Sequence[str],
-    splits: Sequence[str],
-    modes: Sequence[str],
-    processes: int = 1,
-) -> int:
+def evaluate_modes(folder: Path, args: argparse.Namespace, options: Sequence[str]) -> int:
     """Evaluates into FOLDER/SPLIT/MODE what is not there yet; the exit status of the first that
     fails, else 0.
 
     Args:
+        args: of `add_modes`.
         options: of tgl_e2e.evaluate, beside these.
 
     Raises:
         InputError: one of these folders holds another evaluation.
     """
-    for split in splits:
-        for moments in modes:
+    for split in args.splits:
+        for moments in args.moments:
             output = folder / split / folder_name(moments)
             asked = [*options, "--no-masks", "--split", split, "--moments", moments]
             asked += ["--output", str(output)]
             if (output / "metrics.json").exists():
                 check_same(output, asked)
                 continue
-            status = evaluate([*asked, "--resume"], processes)
+            status = evaluate([*asked, "--resume"], args.processes)
             if status != 0:
                 return status
     return 0
@@ -125,12 +116,11 @@ def folder_name(moments: str) -> str:
 def check_same(output: Path, options: Sequence[str]) -> None:
     """InputError if a finished evaluation is not the one that is asked for."""
     from tgl_e2e.evaluate import parse_arguments
-    from tgl_e2e.evaluation.processes import usable
     from tgl_e2e.evaluation.provenance import decisive, fingerprint
-    from tgl_e2e.inference.device import dtype_of
+    from tgl_e2e.inference.device import choose_device, dtype_of
 
     asked = vars(parse_arguments(options))
-    asked["dtype"] = dtype_of(asked["dtype"], usable(asked["device"]))
+    asked["dtype"] = dtype_of(asked["dtype"], str(choose_device(asked["device"])[0]))
     config = read_run(output / "metrics.json").config
     done = config["arguments"]
     before = {**decisive(done, config["checkpoint_sha256"]), "max_videos": done["max_videos"]}

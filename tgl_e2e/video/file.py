@@ -30,13 +30,13 @@ class VideoFile(VideoSource):
         with self._open() as container:
             stream = self._choose_stream(container)
             self._stream_index = stream.index
-            first = list(islice(_decode(container, stream, errors=[]), 1))
-            if not first:
+            frames = _decode(container, stream, errors=[])
+            frame = next(frames, None)
+            if frame is None:
                 raise InputError(
                     f"{path}: not one frame can be decoded, the file is damaged or empty; "
                     f"check that it plays, or convert it to mp4 again"
                 )
-            frame = first[0]
             self._interlaced = frame.interlaced_frame
             self._coded_size = (frame.height, frame.width)
             self._matrix = _display_matrix(frame)
@@ -44,22 +44,13 @@ class VideoFile(VideoSource):
             self.size = self._coded_size[::-1] if swaps else self._coded_size
             self.fps = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
             if self.fps > FASTEST:
-                self.fps = self._measured_fps()
+                self.fps = _measured_fps([frame, *islice(frames, 29)])
             aspect = stream.sample_aspect_ratio or Fraction(1)
             self.pixel_aspect = 1 / aspect if swaps else aspect
             self._claimed_frames = stream.frames
             self._claimed_seconds = _claimed_seconds(stream)
             seconds = self._claimed_seconds or (container.duration or 0) / av.time_base
             self.num_frames_hint = stream.frames or round(seconds * self.fps) or None
-
-    def _measured_fps(self) -> float:
-        """From the time between frames: recordings by browsers claim 1000."""
-        with self._open() as container:
-            stream = container.streams[self._stream_index]
-            frames = islice(_decode(container, stream, errors=[]), 30)
-            times = [frame.time for frame in frames if frame.time is not None]
-        steps = np.diff(times)
-        return float(1 / np.median(steps)) if len(steps) and np.median(steps) > 0 else DEFAULT_FPS
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -134,6 +125,12 @@ class VideoFile(VideoSource):
         return _apply_matrix(rgb, self._matrix)
 
 
+def _measured_fps(frames: list[av.VideoFrame]) -> float:
+    """From the time between frames: recordings by browsers claim 1000."""
+    steps = np.diff([frame.time for frame in frames if frame.time is not None])
+    return float(1 / np.median(steps)) if len(steps) and np.median(steps) > 0 else DEFAULT_FPS
+
+
 def _decode(
     container: av.container.InputContainer, stream: av.VideoStream, errors: list[str]
 ) -> Iterator[av.VideoFrame]:
@@ -168,9 +165,7 @@ def _deinterlaced(
     graph = av.filter.Graph()
     source = graph.add_buffer(template=stream)
     bwdif, sink = graph.add("bwdif", "mode=send_frame:deint=all"), graph.add("buffersink")
-    source.link_to(bwdif)
-    bwdif.link_to(sink)
-    graph.configure()
+    graph.link_nodes(source, bwdif, sink).configure()
     times: deque[tuple[float | None, float]] = deque()
     for frame in chain(frames, [None]):
         if frame is not None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tgl_e2e.draw.overlay import colour
-from tgl_e2e.evaluation.figures.grid import panel
+from tgl_e2e.draw.timeline import save, unframe
 from tgl_e2e.evaluation.figures.samples import EvaluationFolder, Sample, telling_frames
+from tgl_e2e.evaluation.figures.sheets import panel
 from tgl_e2e.moments import spans
 
 _WIDTH, _STRIP, _BAR, _ROW, _HEAD, _FOOT = 12.0, 10.0, 0.25, 0.55, 0.4, 0.5  # inches
@@ -43,9 +43,7 @@ def draw_moments(evaluations: Sequence[EvaluationFolder], names: Sequence[str], 
     parts = figure.subfigures(len(samples), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, sample, row in zip(parts, samples, rows, strict=True):
         _draw_sample(part, evaluations, sample, row)
-    with warnings.catch_warnings():  # a script that the font lacks is shown as boxes
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(path, format="png")
+    save(figure, path)
 
 
 def _draw_sample(
@@ -103,11 +101,8 @@ def _add_timeline(part, place, label: str, frames: int):
     axes = part.add_subplot(place)
     axes.set_xlim(-0.5, frames - 0.5)
     axes.set_yticks([])
-    axes.tick_params(bottom=False, labelbottom=False, labelsize=8, colors=_INK, length=3)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_SOFT)
+    unframe(axes, _INK, _SOFT)
+    axes.tick_params(bottom=False)
     left = {"rotation": 0, "ha": "right", "va": "center"}
     axes.set_ylabel(label, fontsize=8.5, color=_INK, labelpad=8, **left)
     return axes

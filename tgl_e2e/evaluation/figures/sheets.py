@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from tgl_e2e.draw.overlay import colour, load_font, shrunk
 from tgl_e2e.errors import InputError
-from tgl_e2e.evaluation.figures.grid import GridRow, compose, panel
 from tgl_e2e.evaluation.figures.samples import EvaluationFolder, Sample, telling_frames
 
 if TYPE_CHECKING:
@@ -17,6 +18,109 @@ if TYPE_CHECKING:
 
 SIDE = 220  # pixels of a frame in a grid
 MASKS_NOTE = "bright, pink edge: predicted; white line: ground truth; blue bar: relevant frame (M+)"
+PREDICTED, LIT = colour(1), colour(0)  # edge of a predicted mask; bar of an M+ frame
+_PAPER, _INK, _SOFT = (255, 255, 255), (38, 38, 44), (105, 105, 115)
+_GAP, _MARGIN, _TITLE, _TEXT, _SMALL = 6, 16, 21, 15, 13  # pixels, and sizes of letters
+_HEADER = 1200  # pixels that title, note and heads take at most
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """caption: lines at the left, the first in bold ink; pictures: (H, W, 3) uint8 each."""
+
+    caption: Sequence[str]
+    pictures: Sequence[np.ndarray]
+
+
+def panel(
+    rgb: np.ndarray,
+    side: int,
+    predicted: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+    lit: bool = False,
+) -> np.ndarray:
+    """A frame for a grid. What is predicted keeps its colours, edged in pink, and all else is dim:
+    seen whatever the colour of the object. A white line runs around the true mask.
+
+    Args:
+        rgb: (H, W, 3) uint8; predicted, truth: (H, W) bool; predicted=None dims nothing.
+        side: of the longer side of the result, in pixels.
+        lit: whether the frame is M+: marked with a bar along its lower edge.
+    """
+    scale = side / max(rgb.shape[:2])
+    size = tuple(max(1, round(x * scale)) for x in rgb.shape[1::-1])
+    out = np.array(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
+    if predicted is not None:
+        mask = _resized(predicted, size)
+        grey = out[~mask].mean(axis=-1, keepdims=True)
+        out[~mask] = 0.22 * out[~mask] + 0.16 * grey
+        out[mask & ~shrunk(mask, 2)] = PREDICTED
+    if truth is not None:
+        mask = _resized(truth, size)
+        out[~shrunk(~mask, 3) & ~mask] = (0, 0, 0)
+        out[~shrunk(~mask, 2) & ~mask] = (255, 255, 255)
+    if lit:
+        out[-max(4, round(out.shape[0] / 32)) :] = LIT
+    return out
+
+
+def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    grey = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(grey.resize(size, Image.Resampling.BILINEAR)) > 127
+
+
+def compose(
+    title: str, rows: Sequence[GridRow], heads: Sequence[str] = (), note: str = ""
+) -> np.ndarray:
+    """One picture (H, W, 3) uint8 of rows of pictures of equal size, captions at the left.
+
+    Args:
+        heads: above the columns.
+        note: in small letters under the title.
+    """
+    caption_width = 250 if any(any(row.caption) for row in rows) else 0
+    cell_height, cell_width = rows[0].pictures[0].shape[:2]
+    columns = max(len(row.pictures) for row in rows)
+    lefts = [_MARGIN + caption_width + i * (cell_width + _GAP) for i in range(columns)]
+    width = max(420, lefts[-1] + cell_width + _MARGIN)
+    size = (width, _HEADER + len(rows) * (cell_height + _GAP) + _MARGIN)  # at most: cut below
+    canvas = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    y = _write(draw, (_MARGIN, _MARGIN), title, _TITLE, _INK, width, _HEADER)
+    y = below = _write(draw, (_MARGIN, y), note, _SMALL, _SOFT, width, _HEADER) + _GAP
+    for left, head in zip(lefts, heads, strict=False):
+        room = cell_width + 2 * _MARGIN
+        below = max(below, _write(draw, (left, y), head, _SMALL, _INK, room, _HEADER))
+    y = min(below, _HEADER)
+    for row in rows:
+        for left, picture in zip(lefts, row.pictures, strict=False):
+            canvas.paste(Image.fromarray(picture), (left, y))
+        at, bottom = y, y + cell_height
+        for i, text in enumerate(row.caption):
+            size, ink = (_TEXT, _INK) if i == 0 else (_SMALL, _SOFT)
+            at = _write(draw, (_MARGIN, at), text, size, ink, caption_width + _MARGIN, bottom)
+        y = bottom + _GAP
+    return np.asarray(canvas.crop((0, 0, width, y - _GAP + _MARGIN)))
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, ink, width: int, end
+) -> int:
+    """Text in as many lines as fit above `end`, each between the margins of a picture of this
+    width; returns where the next would stand."""
+    (x, y), font, lines = place, load_font(size), []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width - 2 * _MARGIN:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    for line in lines:
+        if y + size > end:
+            break
+        draw.text((x, y), line, font=font, fill=ink)
+        y += size + 5
+    return y
 
 
 def draw_comparison(

@@ -8,8 +8,7 @@ import yaml
 from tgl_e2e.config import TGLConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.ablate import RUNS, parse_arguments, steps_done, train, train_arguments
-from tgl_e2e.evaluation.collect import find_runs, switches_of, tell
-from tgl_e2e.evaluation.paper import FULL, tables
+from tgl_e2e.evaluation.paper import FULL, find_runs, switches_of, tables, tell
 from tgl_e2e.evaluation.tables import folder_name, main
 from tgl_e2e.training.config import TrainConfig
 
