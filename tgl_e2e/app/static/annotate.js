@@ -40,7 +40,7 @@ export function startAnnotate(about) {
     here = null;
     byId("desk").hidden = true;
     if (!annotator()) byId("annotator").focus();
-    say(byId("no-work"), annotator() ? "opening …" : "Say who you are first (at the left; Enter): your name goes with what you mark. Then mark for each object the frames in which it does what is said: I begins an interval, O ends it, Enter goes to the next expression.", "");
+    say(byId("no-work"), annotator() ? "opening …" : "Say who you are first (I am …, Enter): your name goes with what you mark. Then mark for each object the frames in which it does what is said: I begins an interval, O ends it, Enter goes to the next expression.", "");
     if (!annotator()) return;
     try {
       videos = (await api(`${base()}?annotator=${encodeURIComponent(annotator())}`)).videos;
