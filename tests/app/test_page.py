@@ -237,6 +237,41 @@ def test_trying(page, served, tmp_path):
     page.wait_for_selector("#video-line.good")
 
 
+def test_keys_that_come_early_and_slips(page, served):
+    """What is pressed before the next expression is there is meant for that one; what would mark
+    nothing by mistake is asked about."""
+    server, folder = served
+    (folder / "JPEGImages" / "video1" / "00023.jpg").unlink()
+    page.add_init_script("localStorage.setItem('tgl-annotator', 'dora')")
+    page.goto(f"{server.url}#annotate")
+    page.wait_for_selector("#desk:not([hidden])")
+
+    def there(text: str) -> None:
+        until(page, f"document.getElementById('text').textContent === '{text}'")
+
+    press(page, "n", "n", "p", "i", "ArrowRight", "o")
+    there("expression 1 of video 0")
+    saved(page)
+    press(page, "p", "i", "Enter")
+    until(page, "document.getElementById('a-line').textContent.startsWith('an interval has begun')")
+    press(page, "Escape", "Enter")
+    until(page, "document.getElementById('a-line').textContent.startsWith('nothing is marked')")
+    there("expression 0 of video 0")
+    press(page, "Enter")
+    there("expression 1 of video 0")
+    said = read_annotations(folder / "annotations.jsonl")
+    assert said["video0", "0"]["dora"].state == "done"
+    assert said["video0", "0"]["dora"].objects == {"0": []}
+    assert said["video0", "1"]["dora"].objects == {"0": [(0, 1)], "1": []}
+
+    press(page, "n", "n", "End")
+    until(page, "document.getElementById('no-frame').textContent.includes('frame 23 is not there')")
+    press(page, "Home")
+    until(page, "document.getElementById('no-frame').textContent === ''")
+    page.fill("#filter", "nothing like it")
+    assert page.inner_text("#list").startswith("no video and no expression")
+
+
 def test_the_network_suggests(page, served):
     server, folder = served
     page.add_init_script("localStorage.setItem('tgl-annotator', 'ben')")

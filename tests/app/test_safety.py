@@ -12,6 +12,7 @@ import pytest
 from serving import SAMPLE, TINY, serving, write_squares
 
 from tgl_e2e.app.__main__ import main
+from tgl_e2e.app.uploads import Uploads
 
 ROOT = "api/splits/train/videos"
 
@@ -76,6 +77,33 @@ def test_other_pages_cannot_use_it(served):
     assert served.ask("api/runs", "POST", body, Sec_Fetch_Site="cross-site")[0] == 403
     own = served.url.rstrip("/")
     assert served.ask("api/about", Origin=own)[0] == 200
+    assert served.ask("api/about", Host="[")[0] == 403
+    large = str(2**22 + 1)  # would be kept in memory
+    assert served.ask("api/runs", "POST", b"{}", Content_Length=large)[0] == 403
+
+
+def test_a_page_for_others_answers_to_its_own_names_only():
+    with serving("--host", "0.0.0.0") as server:
+        machine, port = server.url[7:].rstrip("/").split(":")
+        assert machine == socket.gethostname()
+        server.url = f"http://127.0.0.1:{port}/"
+        for name, status in {machine: 200, "10.1.2.3": 200, "evil.example": 403}.items():
+            headers = {"Host": f"{name}:{port}", "Origin": f"http://{name}:{port}"}
+            assert server.ask("api/about", **headers)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("..", "video"),
+        ("a/b/ü 日本.mp4", "ü 日本.mp4"),
+        ("..\\..\\<b>x.mp4", "_.._b_x.mp4"),
+        ("long" * 50 + ".mp4", ("long" * 50 + ".mp4")[-120:]),
+    ],
+)
+def test_an_upload_is_called_what_any_folder_may_be_called(tmp_path, monkeypatch, given, kept):
+    monkeypatch.setattr("tgl_e2e.app.uploads.probe", lambda path, name: {})
+    assert Uploads(tmp_path, 1).accept(tmp_path / "x", given)[0].name == kept
 
 
 def test_only_this_machine_by_default(served):
@@ -168,6 +196,7 @@ def test_uploads_are_gone_at_the_end(tmp_path, monkeypatch, how):
         (["--checkpoint", "runs/no/such", "--port", "0"], "no such folder"),
         (["--port", "{taken}"], "give another --port"),
         (["--port", "99999999"], "from 0 to 65535"),
+        (["--max-upload", "0"], "give at least 1"),
         (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
     ],
 )

@@ -74,12 +74,14 @@ def serve(options: argparse.Namespace) -> None:
 
         from tgl_e2e.app.jobs import Jobs
         from tgl_e2e.app.library import Library
-        from tgl_e2e.app.server import create_app
+        from tgl_e2e.app.server import LOCAL, create_app
         from tgl_e2e.app.uploads import Uploads, temporary_folder
     except ModuleNotFoundError as error:
         raise InputError(
             f"the page needs {error.name}: pip install -e '.[app]' (or pip install fastapi uvicorn)"
         ) from None
+    if options.max_upload < 1:
+        raise InputError(f"--max-upload {options.max_upload}: give at least 1")
     checkpoint = _checkpoint(options.checkpoint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidy up as after Ctrl-C
     with ExitStack() as stack:
@@ -88,12 +90,13 @@ def serve(options: argparse.Namespace) -> None:
         stack.enter_context(library or nullcontext())
         folder = stack.enter_context(temporary_folder())
         jobs = stack.enter_context(closing(Jobs(folder)))
-        local = options.host in ("127.0.0.1", "::1", "localhost")
         uploads = Uploads(folder, options.max_upload * 2**20)
-        app = create_app(jobs, uploads, library, checkpoint, local)
+        app = create_app(jobs, uploads, library, checkpoint, options.host)
         host = f"[{options.host}]" if ":" in options.host else options.host
+        if options.host in ("0.0.0.0", "::"):  # no address that a browser knows
+            host = socket.gethostname()
         print(f"open http://{host}:{listening.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
-        if not local:
+        if options.host not in LOCAL:
             cli.say(PROGRAM, "everybody who reaches this address can upload and annotate")
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
         uvicorn.Server(config).run(sockets=[listening])

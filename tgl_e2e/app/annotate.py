@@ -43,9 +43,10 @@ def routes(jobs: Jobs, library: Library, checkpoint: str | None) -> APIRouter:
     suggestions: dict[tuple[str, str, str], dict] = {}  # results of finished runs
 
     @router.get("")
-    def listing(split: str, annotator: str = "") -> dict:
+    def listing(split: str, annotator: str = "") -> JSONResponse:
         opened = library.split(split)
-        return {"videos": [_listed(opened, name, annotator) for name in opened.videos]}
+        videos = [_listed(opened, name, annotator) for name in opened.videos]
+        return JSONResponse({"videos": videos})  # FastAPI would walk through it: seconds
 
     @router.get("/videos/{video}/expressions/{expression}")
     def expression(split: str, video: str, expression: str, annotator: str = "") -> dict:

@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image
 
 from tgl_e2e.app.store import Store
+from tgl_e2e.data.annotated import Unfinished
 from tgl_e2e.data.base import ANY_OBJECT, ExpressionRecord, VideoRecord
-from tgl_e2e.data.faults import Faults, Kind
 from tgl_e2e.data.mevis import META_NAMES, read_mevis
-from tgl_e2e.data.moments_json import MISSING
 from tgl_e2e.draw.overlay import colour, shrunk
 from tgl_e2e.errors import InputError
 from tgl_e2e.moments import spans
@@ -24,14 +23,6 @@ from tgl_e2e.moments import spans
 FILL = 110  # opacity of a mask's inside, of 255
 MOST = 126  # objects that a palette has colours for
 PICTURE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
-
-
-class Unfinished(Faults):
-    """Strict, but for expressions that nobody has annotated yet."""
-
-    def error(self, kind: Kind, path: Path, place: str = "", detail: object = "") -> None:
-        if kind is not MISSING:
-            super().error(kind, path, place, detail)
 
 
 @dataclass(frozen=True)

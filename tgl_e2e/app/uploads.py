@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ PREFIX, LOCK_NAME = "tgl-app-", "in-use"
 # FFmpeg's readers that open nothing but the file itself. Playlists (hls, dash, concat) and image
 # patterns name other files, on this machine or elsewhere: they are for their owner alone.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,ogg,flv,h264,hevc"
+UNSAFE = re.compile(r'[\\/:*?"<>|]')
 MAX_SIDE = 8192  # pixels
 PROBE_SECONDS = 60
 KEPT = 20  # uploads; the oldest makes room
@@ -79,7 +81,8 @@ class Uploads:
 
     def accept(self, path: Path, name: str) -> tuple[Upload, dict]:
         """Takes a written upload in, or removes it and raises InputError; what is known of it."""
-        name = "".join(c for c in Path(name).name if c.isprintable())[:120] or "video"
+        name = "".join(c for c in Path(name).name if c.isprintable())
+        name = UNSAFE.sub("_", name)[-120:].lstrip(". ") or "video"  # it names a zip's folder too
         try:
             facts = probe(path, name)
         except InputError:

@@ -98,7 +98,7 @@ def read_mevis(
         InputError: a file is missing or (with strict faults) not of the layout above.
     """
     folder = Path(root) / split
-    meta_path, masks_path = _find_expressions(folder), folder / "mask_dict.json"
+    meta_path, masks_path = find_expressions(folder), folder / "mask_dict.json"
     listed = read_listed(meta_path)
     file, used = None, set()
     try:
@@ -135,7 +135,7 @@ def read_mevis(
     return VideoDataset(kind, Path(root), split, videos)
 
 
-def _find_expressions(folder: Path) -> Path:
+def find_expressions(folder: Path) -> Path:
     """The file of expressions in the folder of a split, of whichever release."""
     found = [folder / name for name in META_NAMES if (folder / name).exists()]
     if len(found) > 1:

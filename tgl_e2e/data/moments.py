@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from tgl_e2e import cli
 from tgl_e2e.data.agreement import compare, read_annotators, report
+from tgl_e2e.data.annotated import write_subset
 from tgl_e2e.data.base import Span, VideoDataset, VideoRecord, VisibleMoments
 from tgl_e2e.data.check import look_at_listing
 from tgl_e2e.data.datasets import DATASETS, VIDEO_SETS, read_dataset
@@ -74,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     text += "for want of moments.json, looked up once instead of in every run"
     add = command("from-masks", _from_masks, text, True)
     add("dataset", choices=VIDEO_SETS, metavar="DATASET", help=", ".join(VIDEO_SETS))
+    text = "writes the annotated expressions of a split in the layout of mevis as a split of their "
+    text += "own, to train on or to evaluate before all are done; frames and masks are links"
+    add = command("subset", _subset, text, True, writes=False)
+    text = "folder of the new split, say DIR/annotated; an earlier subset there is replaced"
+    add("--output", type=Path, required=True, metavar="SPLIT_DIR", help=text)
     text = "temporal IoU of annotators who marked the same, and where they differ most"
     add = command("agree", _agree, text, None, writes=False)
     text = "annotations.jsonl of tgl_e2e.app, or a moments.json of each annotator"
@@ -131,6 +137,10 @@ def _from_masks(options: argparse.Namespace) -> int:
 
 def _agree(options: argparse.Namespace) -> None:
     print("\n".join(report(compare(read_annotators(options.files)), options.worst)))
+
+
+def _subset(options: argparse.Namespace) -> None:
+    print(write_subset(options.root, options.split, options.output))
 
 
 def _visible(video: VideoRecord) -> dict[str, dict[str, list[Span]]]:

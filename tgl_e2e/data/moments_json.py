@@ -9,7 +9,7 @@ field has moments.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ NO_VIDEO = Kind("moments of unknown videos", IDS)
 NO_EXPRESSION = Kind("moments of unknown expressions", IDS)
 NO_OBJECT = Kind("moments of unknown objects", IDS)
 ENTRY_FORM = Kind('moments that are no {"objects": {id: [[start, end], ...]}}', CORRECT)
-MISSING = Kind("no entry in moments.json", "add the moments")
+MISSING = Kind(
+    "no entry in moments.json",
+    "add the moments, or take what is annotated: python -m tgl_e2e.data.moments subset",
+)
 OBJECT_MISSING = Kind("objects without moments", "add their moments")
 MIXED = Kind('moments of "*" and of objects', 'keep one of them: "*" or objects')
 NOT_MEANT = Kind("moments of expressions without target", "remove them")
@@ -178,14 +181,19 @@ class MomentsFile:
 
 def write_moments(path: Path, moments: Moments) -> None:
     """Writes a moments.json: whole, or not at all."""
-    content = {
-        "version": MOMENTS_VERSION,
-        "videos": {
-            video: {"expressions": {key: {"objects": objects} for key, objects in known.items()}}
-            for video, known in moments.items()
-        },
-    }
-    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+    write_entries(path, (entry_text(video, known) for video, known in moments.items()))
+
+
+def entry_text(video: str, known: Mapping[str, Mapping[str, Sequence[Span]]]) -> str:
+    """What moments.json says of one video, as it stands there."""
+    entry = {"expressions": {key: {"objects": objects} for key, objects in known.items()}}
+    return json.dumps({video: entry}, ensure_ascii=False)[1:-1]
+
+
+def write_entries(path: Path, entries: Iterable[str]) -> None:
+    """As :func:`write_moments`, of videos' texts: who changes one keeps those of the others."""
+    text = f'{{"version": {MOMENTS_VERSION}, "videos": {{{", ".join(entries)}}}}}\n'
+    write_text(path, text)
 
 
 def entries_of(moments: Moments) -> Iterator[tuple[str, str, dict[str, list[Span]]]]:

@@ -1,6 +1,6 @@
 // Annotate: in which frames does each object of an expression do what is said.
 
-import { added, api, at, byId, curve, element, frameAt, hint, replaced, say, sleep, split, spanBox, spansOf, typing } from "./common.js";
+import { added, api, at, byId, curve, element, frameAt, hint, reasonOf, replaced, say, sleep, split, spanBox, spansOf, typing } from "./common.js";
 import { Player } from "./player.js";
 import { Rows } from "./rows.js";
 import { Saver, contentOf } from "./saver.js";
@@ -8,15 +8,18 @@ import { Saver, contentOf } from "./saver.js";
 const MARKS = { null: "○", open: "◐", done: "●", unclear: "?" };
 const NAMES = { null: "not begun", open: "begun", done: "done", unclear: "cannot be told" };
 const HISTORY = 200;
+const UNFOLDED = 200; // expressions that a search shows without a click
 
 export function startAnnotate(about) {
   const line = byId("a-line");
   const histories = new Map(); // path -> {undo, redo}
   let videos = []; // [{name, expressions: [{id, text, state, ...}]}]
   let here = null; // {video, expression, path, facts, content}
+  let arriving = null; // the expression that is on its way here: keys wait for it
+  let labels = new Map(); // video -> where the list says how much of it is done
   let suggesting = null; // path of the expression that the network is asked about
   const desk = { count: 1, objects: [], selected: null, position: 0, pending: null, maybe: [], wrong: [] };
-  const player = new Player(byId("canvas"), moved);
+  const player = new Player(byId("canvas"), moved, (text) => (byId("no-frame").textContent = text));
   const rows = new Rows(byId("a-timeline"), desk);
   const saver = new Saver(`tgl-moments|${about.data}`, (text, kind) => {
     byId("saved").textContent = text;
@@ -36,12 +39,13 @@ export function startAnnotate(about) {
   async function openSplit() {
     here = null;
     byId("desk").hidden = true;
-    say(byId("no-work"), annotator() ? "opening …" : "Say who you are first: your name goes with what you mark.", "");
+    if (!annotator()) byId("annotator").focus();
+    say(byId("no-work"), annotator() ? "opening …" : "Say who you are first (I am …, Enter): your name goes with what you mark. Then mark for each object the frames in which it does what is said: I begins an interval, O ends it, Enter goes to the next expression.", "");
     if (!annotator()) return;
     try {
       videos = (await api(`${base()}?annotator=${encodeURIComponent(annotator())}`)).videos;
     } catch (error) {
-      return say(byId("no-work"), error.message, "bad");
+      return say(byId("no-work"), reasonOf(error), "bad");
     }
     drawList();
     const first = next(null, 1, (e) => !over(e)) ?? next(null, 1, () => true);
@@ -54,17 +58,23 @@ export function startAnnotate(about) {
   function drawList() {
     const wanted = byId("filter").value.toLowerCase();
     const fits = (video, e) => !wanted || video.name.toLowerCase().includes(wanted) || e.text.toLowerCase().includes(wanted);
+    let room = UNFOLDED;
+    labels = new Map();
     byId("list").replaceChildren(...videos.flatMap((video) => {
       const shown = video.expressions.filter((e) => fits(video, e));
       if (!shown.length) return [];
       const box = element("details", { class: "video", "data-video": video.name });
-      box.append(element("summary", {}, element("span", {}, video.name), element("span", { class: "faint count" })));
+      const label = element("span", { class: "faint count" });
+      labels.set(video, label);
+      box.append(element("summary", {}, element("span", {}, video.name), label));
       const fill = () => box.open && box.children.length === 1 && box.append(...shown.map((e) => item(video, e)));
       box.addEventListener("toggle", fill);
-      box.open = wanted !== "" || video.name === here?.video.name;
+      room -= shown.length;
+      box.open = (wanted !== "" && room >= 0) || video.name === here?.video.name;
       fill();
       return [box];
     }));
+    if (!labels.size && wanted) byId("list").append(element("p", { class: "faint" }, "no video and no expression has that in it"));
     count();
   }
 
@@ -78,7 +88,9 @@ export function startAnnotate(about) {
     made.replaceChildren(element("i", { title: NAMES[expression.state] }, MARKS[expression.state]), element("span", {}, expression.text));
     const more = [expression.flagged && "⚑", expression.others && `+${expression.others}`].filter(Boolean).join(" ");
     if (more) made.append(element("span", { class: "others", title: "⚑ has a note or a correction; +n: done by n others" }, more));
-    made.toggleAttribute("aria-current", here?.video === video && here.expression === expression);
+    made.title = expression.text;
+    if (here?.video === video && here.expression === expression) made.setAttribute("aria-current", "true");
+    else made.removeAttribute("aria-current");
   }
 
   function count() {
@@ -86,8 +98,8 @@ export function startAnnotate(about) {
     for (const video of videos) {
       const mine = video.expressions.filter(over).length;
       [done, all] = [done + mine, all + video.expressions.length];
-      const label = document.querySelector(`#list [data-video="${CSS.escape(video.name)}"] .count`);
-      if (label) label.textContent = `${mine}/${video.expressions.length}`;
+      const [label, text] = [labels.get(video), `${mine}/${video.expressions.length}`];
+      if (label && label.textContent !== text) label.textContent = text;
     }
     byId("done-count").textContent = `${done} of ${all} expressions done`;
   }
@@ -113,16 +125,23 @@ export function startAnnotate(about) {
 
   // --- one expression ------------------------------------------------------------------------------
 
-  async function open(video, expression) {
+  function open(video, expression) {
+    const mine = arrive(video, expression, () => arriving === mine).finally(() => arriving === mine && (arriving = null));
+    return (arriving = mine);
+  }
+
+  // latest: whether no other has been opened meanwhile.
+  async function arrive(video, expression, latest) {
     const path = pathOf(video.name, expression.id);
     const who = annotator();
     let facts;
     try {
       facts = await api(`${path}?annotator=${encodeURIComponent(who)}`);
     } catch (error) {
-      say(byId("no-work"), error.message, "bad");
-      return say(line, error.message, "bad");
+      say(byId("no-work"), reasonOf(error), "bad");
+      return say(line, `${reasonOf(error)}; ${video.name}: "${expression.text}" is not opened`, "bad");
     }
+    if (!latest()) return;
     here = { video, expression, path, facts, content: structuredClone(saver.opened(path, who, facts.annotation)) };
     if (!histories.has(path)) histories.set(path, { undo: [], redo: [] });
     Object.assign(desk, { count: facts.num_frames, objects: facts.objects, selected: facts.objects[0]?.id ?? null, pending: null, position: 0 });
@@ -232,6 +251,7 @@ export function startAnnotate(about) {
       desk.pending = null;
       desk.maybe = maybe();
       rows.update();
+      rows.bars[desk.objects.findIndex((o) => o.id === obj)].scrollIntoView({ block: "nearest" });
       button("wrong").setAttribute("aria-pressed", here.content.wrong.includes(obj));
     },
     seek: (frame) => player.step(frame - desk.position),
@@ -292,7 +312,13 @@ export function startAnnotate(about) {
     undo: () => back("undo", "redo"),
     redo: () => back("redo", "undo"),
     done() {
-      const { expression } = here;
+      const { expression, content } = here;
+      if (desk.pending !== null) return say(line, `an interval has begun at frame ${desk.pending}: O ends it, Esc forgets it`, "bad");
+      const nothing = desk.objects.length > 0 && content.state === "open" && !Object.values(content.objects).some((spans) => spans.length);
+      if (nothing && here.asked !== JSON.stringify(content)) {
+        here.asked = JSON.stringify(content);
+        return say(line, "nothing is marked: Enter once more says that it never holds; C that it cannot be told", "bad");
+      }
       change((content) => {
         if (content.state !== "unclear") content.state = "done";
       });
@@ -308,6 +334,7 @@ export function startAnnotate(about) {
       content.wrong = content.wrong.includes(desk.selected) ? content.wrong.filter((o) => o !== desk.selected) : [...content.wrong, desk.selected];
     }),
     note: () => byId("note").focus(),
+    object: (place) => desk.objects[place] && desk.select(desk.objects[place].id),
     up: () => selectBy(-1),
     down: () => selectBy(1),
     forget() {
@@ -337,7 +364,7 @@ export function startAnnotate(about) {
       say(line, "");
       draw();
     } catch (error) {
-      if (here === place) say(line, error.message, "bad");
+      if (here === place) say(line, reasonOf(error), "bad");
     } finally {
       suggesting = null;
     }
@@ -350,7 +377,8 @@ export function startAnnotate(about) {
   };
   const needObject = new Set(["in", "out", "all", "split", "remove", "suggest", "wrong"]);
 
-  function act(name, far) {
+  async function act(name, far) {
+    while (arriving) await arriving; // what is pressed early is meant for the next expression
     if (!here || (needObject.has(name) && desk.selected === null)) return;
     if (name === "suggest" && !about.network) return say(line, "no network here: start the page with --checkpoint DIR", "bad");
     actions[name](far);
@@ -405,7 +433,7 @@ export function startAnnotate(about) {
     key(event) {
       if (typing(event.target)) return;
       const digit = Number(event.key);
-      if (digit >= 1 && digit <= 9 && here) return desk.objects[digit - 1] && desk.select(desk.objects[digit - 1].id);
+      if (digit >= 1 && digit <= 9) return act("object", digit - 1);
       let name = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
       if (event.key.toLowerCase() === "z" && event.shiftKey) name = "redo";
       if (!name || (event.target.closest("button, summary, a") && [" ", "Enter"].includes(event.key))) return;

@@ -24,6 +24,9 @@ export async function api(path, options = {}) {
   return content;
 }
 
+// Why something failed, in words.
+export const reasonOf = (error) => (error instanceof TypeError ? "the server does not answer" : error.message);
+
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {

@@ -10,7 +10,8 @@ const views = { try: startTry(about), annotate: startAnnotate(about) };
 function show(name) {
   for (const key of Object.keys(views)) {
     byId(key).hidden = key !== name;
-    byId(`tab-${key}`).toggleAttribute("aria-current", key === name);
+    if (key === name) byId(`tab-${key}`).setAttribute("aria-current", "page");
+    else byId(`tab-${key}`).removeAttribute("aria-current");
     views[key].shown(key === name);
   }
   history.replaceState(null, "", `#${name}`);

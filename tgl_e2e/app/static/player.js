@@ -1,11 +1,14 @@
 // Frames and masks of a video on a canvas, frame by frame; neighbours are fetched ahead.
 
+import { api, reasonOf } from "./common.js";
+
 const KEPT = 240;
 const AHEAD = 10;
 
 export class Player {
-  // moved: called with the position that is shown.
-  constructor(canvas, moved) {
+  // moved: called with the position that is shown; said: with why there is no picture.
+  constructor(canvas, moved, said) {
+    this.said = said;
     this.canvas = canvas;
     this.moved = moved;
     this.images = new Map(); // address -> Image or its promise
@@ -54,23 +57,35 @@ export class Player {
       layers = await Promise.all(this.layers(this.position));
     } catch {
       layers = [];
+      const reason = await this.reason(this.position);
+      if (this.wanted === wanted) this.blank(reason);
     }
     if (this.wanted !== wanted) return; // another was asked for meanwhile
     this.draw(layers);
     for (let i = 1; i <= AHEAD; i++) if (this.position + i < this.count) this.layers(this.position + i);
   }
 
+  // Why a frame cannot be shown, as the server has it.
+  async reason(position) {
+    for (const address of [this.frameAddress(position), this.maskAddress?.(position)]) {
+      try {
+        if (address) await api(address);
+      } catch (error) {
+        return reasonOf(error);
+      }
+    }
+    return "this frame cannot be shown";
+  }
+
   blank(text = "") {
-    const context = this.canvas.getContext("2d");
-    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    context.fillStyle = "#98a2b3";
-    context.font = "16px sans-serif";
-    context.fillText(text, 20, 30);
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.said(text);
   }
 
   draw(layers) {
     const context = this.canvas.getContext("2d");
-    if (!layers.length) return this.blank("this frame cannot be shown");
+    if (!layers.length) return;
+    this.said("");
     const [frame] = layers;
     [this.canvas.width, this.canvas.height] = [frame.naturalWidth, frame.naturalHeight];
     for (const layer of layers) context.drawImage(layer, 0, 0, this.canvas.width, this.canvas.height);

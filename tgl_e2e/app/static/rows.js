@@ -14,10 +14,11 @@ export class Rows {
 
   draw(suggestion) {
     const { count, objects } = this.desk;
+    const top = this.box.scrollTop;
     this.box.replaceChildren();
     if (suggestion) this.box.append(suggestion);
     this.bars = objects.map((object, n) => {
-      const bar = element("div", { class: "bar own", style: { "--hue": object.colour }, "data-object": object.id });
+      const bar = element("div", { class: "bar own", role: "img", style: { "--hue": object.colour }, "data-object": object.id });
       const name = object.id === "*" ? "all objects together" : `object ${object.id}`;
       const facts = [element("span", { class: "dot", style: { background: object.colour } }), element("b", {}, `${n + 1}: ${name}`)];
       if (this.desk.wrong.includes(object.id)) facts.push(element("span", { class: "bad" }, "not meant"));
@@ -32,6 +33,8 @@ export class Rows {
     this.playhead = element("div", { class: "playhead" });
     this.box.append(this.playhead);
     this.update();
+    this.playhead.style.height = `${this.box.scrollHeight}px`; // of all rows, where they are scrolled
+    this.box.scrollTop = top;
   }
 
   update(preview = null) {
@@ -41,6 +44,8 @@ export class Rows {
       bar.querySelectorAll(".span, .maybe, .pending").forEach((old) => old.remove());
       bar.classList.toggle("selected", object.id === selected && objects.length > 1);
       const spans = preview?.object === object ? preview.spans : this.desk.spans(object.id);
+      const said = spans.map(([start, end]) => `${start} to ${end}`).join(", ") || "no interval";
+      bar.setAttribute("aria-label", `${object.id === "*" ? "all objects" : `object ${object.id}`}: ${said}`);
       const chosen = object.id === selected ? at(spans, position) : -1;
       spans.forEach((span, i) => {
         const made = spanBox(`span${i === chosen ? " chosen" : ""}`, span, count);

@@ -1,6 +1,6 @@
 // Try: a video and expressions in; the overlay, relevance over time and a zip out.
 
-import { api, byId, curve, element, frameAt, hint, percent, say, sleep, spanBox, spansOf, typing } from "./common.js";
+import { api, byId, curve, element, frameAt, hint, percent, reasonOf, say, sleep, spanBox, spansOf, typing } from "./common.js";
 
 export function startTry(about) {
   const video = byId("video");
@@ -44,7 +44,7 @@ export function startTry(about) {
       const [height, width] = found.size;
       say(byId("video-line"), `${width} x ${height}, ${found.num_frames > 1 ? `about ${found.num_frames} frames ` : ""}at ${Math.round(found.fps * 100) / 100}/s`, "good");
     } catch (error) {
-      if (mine === uploading) say(byId("video-line"), error.message, "bad");
+      if (mine === uploading) say(byId("video-line"), reasonOf(error), "bad");
     }
   }
 
@@ -65,6 +65,7 @@ export function startTry(about) {
 
   byId("camera").addEventListener("click", async () => {
     if (recorder) return recorder.stop();
+    if (!navigator.mediaDevices) return say(byId("video-line"), "no camera: browsers lend it only to pages of this machine (127.0.0.1)", "bad");
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ video: true });
       const pieces = [];
@@ -130,7 +131,7 @@ export function startTry(about) {
   function order() {
     const texts = [...document.querySelectorAll("#texts input")].map((input) => input.value.trim()).filter(Boolean);
     const moments = byId("moments").value === "top-k" ? `top-k:${byId("k").value}` : byId("moments").value;
-    return { upload: chosen?.id, texts, moments, threshold: Number(byId("threshold").value), always_target: byId("always").checked, device: byId("device").value };
+    return { upload: chosen?.id, texts, moments, threshold: result ? Number(byId("threshold").value) : 0.5, always_target: byId("always").checked, device: byId("device").value };
   }
 
   byId("ask").addEventListener("submit", (event) => {
@@ -150,7 +151,7 @@ export function startTry(about) {
       run = status.id;
       await follow(status);
     } catch (error) {
-      say(byId("run-line"), error.message, "bad");
+      say(byId("run-line"), reasonOf(error), "bad");
     } finally {
       run = null;
       byId("progress").hidden = true;
