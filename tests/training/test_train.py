@@ -213,6 +213,8 @@ def test_a_recipe_on_two_processes(tmp_path):
     ("arguments", "words"),
     [
         (["lr"], "KEY=VALUE"),
+        (["valid_split=,,,"], "cannot be read"),
+        (["cues={mixed: 1"], "cannot be read"),
         (["lrate=1"], "lrate"),
         (["lr=fast"], "train.lr is 'fast'; give a number"),
         (["--lr"], "--lr lacks a value"),

@@ -157,7 +157,7 @@ class VideoPass:
                     features, relevant = self.encoder.encode(block, choose)
                 yield block, features, relevant
 
-        for block, features, relevant in ahead(encoded(), 1) if share else encoded():
+        for block, features, relevant in ahead(encoded(), 0) if share else encoded():
             with computing(self.model, share and share.masks):
                 result = self._segment_block(block, features, relevant)
             del features  # a block's worth of memory, while the next is waited for

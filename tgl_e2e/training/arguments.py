@@ -82,6 +82,13 @@ def overrides(words: list[str]) -> list[str]:
         key = key.removeprefix("train.")
         if not sign or not re.fullmatch(r"[A-Za-z_][\w.\-]*", key):
             raise InputError(f"{word!r} is not of the form KEY=VALUE")
+        try:
+            yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(
+                f"{word!r}: {value!r} cannot be read; values are YAML: 3, true, word, "
+                "[8, 8, 4], {mixed: 1}, and text with signs of it in quotes"
+            ) from None
         found.append(f"{key.replace('-', '_')}={value}")
     return found
 
