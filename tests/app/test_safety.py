@@ -97,7 +97,7 @@ def test_a_page_for_others_answers_to_its_own_names_only():
     [
         ("..", "video"),
         ("a/b/ü 日本.mp4", "ü 日本.mp4"),
-        ("..\\..\\<b>x.mp4", "_.._b_x.mp4"),
+        ("..\\..\\<b>x.mp4", "_..__b_x.mp4"),
         ("long" * 50 + ".mp4", ("long" * 50 + ".mp4")[-120:]),
     ],
 )
