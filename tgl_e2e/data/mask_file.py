@@ -19,13 +19,12 @@ import numpy as np
 
 from tgl_e2e.errors import InputError
 
-# Neither counts (characters 48 to 111) nor sizes can hold braces.
-_MASK = rb"null|\{[^{}]*\}"
-_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*(\}?)")
-_TRACK = re.compile(  # "annotation": [mask, ...] and what follows
-    rb'\s*"((?:[^"\\]|\\.)*)"\s*:\s*\[\s*((?:(?:%b)\s*(?:,\s*(?:%b)\s*)*)?)\]\s*([,}])'
-    % (_MASK, _MASK)
-)
+# Neither keys nor counts (characters 48 to 111) can hold braces, nor can the sizes.
+_OPEN = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*")
+_KEY = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*\[\s*')
+_MASK = re.compile(rb"(null|\{[^{}]*\})\s*(,|\])\s*")
+_NEXT = re.compile(rb"(,|\})\s*")
+_END = re.compile(rb"\]\s*")
 
 
 class MaskFile:
@@ -39,7 +38,8 @@ class MaskFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self._places: dict[str, range] = {}  # numbers of an annotation's masks (and nulls)
+        self._first: dict[str, int] = {}  # number of an annotation's first mask
+        self._length: dict[str, int] = {}  # how many masks (and nulls) it has
         self._file: mmap.mmap | None = None
         begins, sizes = array("q"), array("i")
         with self._open() as content:
@@ -49,16 +49,16 @@ class MaskFile:
 
     def length(self, annotation: str) -> int:
         """How many masks (and nulls) an annotation has."""
-        return len(self._places[annotation])
+        return self._length[annotation]
 
     def present(self, annotation: str) -> np.ndarray:
         """(length,) bool: which masks of an annotation there are."""
-        places = self._places[annotation]
-        return self._size[places.start : places.stop] > 0
+        first = self._first[annotation]
+        return self._size[first : first + self._length[annotation]] > 0
 
     def rle(self, annotation: str, position: int) -> dict | None:
         """A mask as COCO RLE, or None; InputError if what stands there is none."""
-        number = self._places[annotation][position]
+        number = self._first[annotation] + position
         size = int(self._size[number])
         if size == 0:
             return None
@@ -90,16 +90,28 @@ class MaskFile:
             raise InputError(f"{self.path}: is empty; get the file again") from None
 
     def _index(self, content: mmap.mmap, begins: array, sizes: array) -> None:
-        found = self._expect(_START, content, 0)
-        more = not found[1]
-        while more:
-            found = self._expect(_TRACK, content, found.end())
-            first = len(begins)
-            for mask in re.finditer(_MASK, content[found.start(2) : found.end(2)]):
-                begins.append(found.start(2) + mask.start())
-                sizes.append(0 if mask[0] == b"null" else len(mask[0]))
-            self._places[json.loads(b'"' + found[1] + b'"')] = range(first, len(begins))
-            more = found[3] == b","
+        at = self._expect(_OPEN, content, 0).end()
+        if content[at : at + 1] == b"}":
+            return
+        while True:
+            key = self._expect(_KEY, content, at)
+            name, at = json.loads(b'"' + key[1] + b'"'), key.end()
+            self._first[name] = len(begins)
+            end = _END.match(content, at)  # an annotation without frames
+            while end is None:
+                mask = self._expect(_MASK, content, at)
+                begins.append(mask.start())
+                sizes.append(0 if mask[1] == b"null" else mask.end(1) - mask.start())
+                at = mask.end()
+                if mask[2] == b"]":
+                    break
+            else:
+                at = end.end()
+            self._length[name] = len(begins) - self._first[name]
+            step = self._expect(_NEXT, content, at)
+            at = step.end()
+            if step[1] == b"}":
+                return
 
     def _expect(self, pattern: re.Pattern[bytes], content: mmap.mmap, at: int) -> re.Match[bytes]:
         found = pattern.match(content, at)
@@ -111,7 +123,7 @@ class MaskFile:
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._first)
 
     def __contains__(self, annotation: str) -> bool:
-        return annotation in self._places
+        return annotation in self._first
