@@ -23,9 +23,8 @@ def test_every_thread_has_work_and_none_is_left_to_one_small_layer(tiny, threads
     for count in (2, 3, 4, 8, 16, 64):
         threads(count)
         share = share_threads(tiny)
-        used = share.windows * share.each + share.masks
-        assert share.windows >= 2 and share.each >= 1 and share.masks >= 1
-        assert used <= max(3, count)
+        assert share.count == count
+        assert 2 <= share.windows <= 4 and 1 <= share.masks <= count // 2
 
 
 def test_large_pictures_fill_the_threads_by_themselves(hiera, threads, monkeypatch):

@@ -174,10 +174,11 @@ class BlockEncoder:
         """Prefix and adapted clip of each window under its sentences, in order."""
 
         def one(pair: tuple[np.ndarray, TextTokens]) -> tuple[list[Tensor], AdaptedClip]:
-            with computing(self.model, self.share and self.share.each):
+            with computing(self.model, self.share and max(1, self.share.count // workers)):
                 return self._adapt(block, *pair, align)
 
-        return side_by_side(one, said, self.share.windows if self.share else 1)
+        workers = max(1, min(self.share.windows, len(said))) if self.share else 1
+        return side_by_side(one, said, workers)
 
     def _adapt(
         self, block: Block, window: np.ndarray, tokens: TextTokens, align: bool

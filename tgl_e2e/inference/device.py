@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tgl_e2e.model.tgl import TGL
 
-SMALL = 512  # pixels; the layers of larger pictures fill a CPU's threads, and its memory
+SMALL = 2**17  # values of a frame at stride 16; larger layers fill a CPU's threads, and its memory
 
 
 def choose_device(device: str, dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
@@ -46,12 +46,12 @@ def dtype_of(asked: str, device: str) -> str:
 
 @dataclass(frozen=True)
 class Share:
-    """Of a CPU's threads. windows: so many are encoded side by side, on ``each`` threads each;
-    masks: threads of what depends on memory, which runs beside the next block's windows."""
+    """Of a CPU's threads. windows: so many are encoded side by side; masks: threads of what depends
+    on memory, which runs beside the next block's windows; count: all threads."""
 
     windows: int
-    each: int
     masks: int
+    count: int
 
 
 def share_threads(model: TGL) -> Share | None:
@@ -59,13 +59,12 @@ def share_threads(model: TGL) -> Share | None:
     the other, each on all of them."""
     import torch
 
-    count = torch.get_num_threads()
-    device = next(model.parameters()).device
-    if count < 2 or device.type != "cpu" or model.config.vision.image_size > SMALL:
+    count, vision = torch.get_num_threads(), model.vision
+    values = (vision.image_size // 16) ** 2 * vision.stage_dims[2]
+    if count < 2 or next(model.parameters()).device.type != "cpu" or values > SMALL:
         return None
     masks = max(1, count // 4)
-    windows = min(4, max(2, count - masks))
-    return Share(windows, max(1, (count - masks) // windows), masks)
+    return Share(min(4, max(2, count - masks)), masks, count)
 
 
 def computing(model: TGL, threads: int | None = None) -> ExitStack:
