@@ -1,6 +1,7 @@
 """Real objects that move: sprites of a small drawn set, exact masks and moments, splits, camera."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -294,6 +295,17 @@ def test_clips_are_functions_of_their_index(sprites, count):
         if not a.relevant.any():
             assert not a.target.any()
     assert targets
+
+
+def test_a_picture_that_cannot_be_read_is_named_instead_of_drawn_around(folders, tmp_path):
+    """Another seed mends a scene that does not come about, not a damaged download."""
+    shutil.copytree(folders["coco"], tmp_path / "coco")
+    for path in (tmp_path / "coco").rglob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:300])
+    damaged = read_sprites([tmp_path / "coco", *list(folders.values())[1:]], "train")
+    clips = SceneClips(damaged, ClipOptions(num_frames=8, block=16, size=64), 20, seed=5)
+    with pytest.raises(InputError, match=r"images.*\.jpg: no readable image"):
+        [clips[index] for index in range(20)]
 
 
 def test_command_writes_the_layout_of_mevis(folders, tmp_path):

@@ -40,7 +40,7 @@ from tgl_e2e.data.synthetic import (
     make_scene,
     render,
 )
-from tgl_e2e.data.synthetic.scene import Setting
+from tgl_e2e.data.synthetic.scene import NoScene, Setting
 from tgl_e2e.data.synthetic.sprite_scenes import SpriteScene, make_sprite_scene
 from tgl_e2e.data.synthetic.sprites import Sprites
 from tgl_e2e.errors import InputError
@@ -52,6 +52,7 @@ ATTRIBUTES = {name: len(words) for name, words in WORDS.items()}
 LABEL_STRIDE = 4  # labels are as fine as the mask decoder's output
 WIDEST = 16 / 9
 QUALITY = (15, 60)  # of JPEG; a video at a low bit rate looks like its lower half
+SCENES = 50  # seeds that are tried for a clip
 EXPRESSIONS = 3  # drawn for a scene of sprites, of which a clip takes one
 
 
@@ -128,14 +129,15 @@ class SceneClips(EndlessClips):
         options = self.options
         static = options.num_frames == 1 or options.static
         length = (1 if options.num_frames == 1 else options.block) if static else None
-        while True:
+        for attempt in range(SCENES):
             seed = int(rng.integers(2**31))
             try:
                 return make_sprite_scene(
                     self.sprites, seed, "train", length, static=static, expressions=EXPRESSIONS
                 )
-            except ValueError:  # none fits this seed
-                continue
+            except NoScene:
+                if attempt == SCENES - 1:
+                    raise
 
 
 @dataclass(frozen=True, eq=False)

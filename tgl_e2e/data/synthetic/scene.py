@@ -147,6 +147,10 @@ def covered(moments, num_frames: int) -> np.ndarray:
     return frames
 
 
+class NoScene(InputError):
+    """None was found for a seed: another one mends it."""
+
+
 class Retry(Exception):
     """A draw led nowhere; the caller draws the scene again from the same stream."""
 
