@@ -10,11 +10,10 @@ from pathlib import Path
 
 from tgl_e2e.data.annotations import ANNOTATIONS_NAME, FOUND, Annotation, read_annotations
 from tgl_e2e.data.faults import Faults, Kind
-from tgl_e2e.data.files import read_json
 from tgl_e2e.data.mevis import META_NAMES, find_expressions, read_mevis
 from tgl_e2e.data.moments_json import MISSING, MOMENTS_NAME, read_moments, write_moments
 from tgl_e2e.errors import InputError
-from tgl_e2e.files import replacing, write_text
+from tgl_e2e.files import read_json, replacing, write_text
 
 META_NAME = META_NAMES[0]
 LINKED = ("JPEGImages", "mask_dict.json")
