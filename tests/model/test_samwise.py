@@ -172,7 +172,7 @@ def test_memory_takes_the_other_object_at_most_every_third_frame(conditional, mo
     written, after = remembered(conditional, monkeypatch)
     large = [frame for frame, width in written.items() if width == side]
     assert large == [5, 8, 11]
-    same = np.abs(before[0].logits - after[0].logits).max(axis=(1, 2)) < 1e-2
+    same = np.abs(before[0].logits - after[0].logits).max(axis=(1, 2)) < 1e-3
     assert same[:6].all() and not same[6:].all()  # frame 5 itself keeps the mask with memory
 
 
