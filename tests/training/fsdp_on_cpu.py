@@ -3,8 +3,10 @@
 Accelerate shards on accelerators only; to it these are some. What FSDP does is the same.
 """
 
+import faulthandler
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from accelerate.utils import DistributedType
 
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
-import tgl_e2e.training.module  # noqa: E402, F401 - once, before the processes part
 import train  # noqa: E402
 
 
@@ -26,6 +27,9 @@ def work(rank: int) -> int:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
+    if os.environ.get("RANK") == "1":
+        sys.exit(work(1))
     preset = ROOT / "tgl_e2e" / "presets" / "accelerate" / "fsdp.yaml"
     os.environ["ACCELERATE_USE_FSDP"] = "true"
     for name, value in yaml.safe_load(preset.read_text())["fsdp_config"].items():
@@ -36,9 +40,6 @@ if __name__ == "__main__":
         port = str(free.getsockname()[1])
     os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    child = os.fork()
-    if not child:
-        os._exit(work(1))
-    status = work(0)
-    _, other = os.waitpid(child, 0)
-    sys.exit(status or os.waitstatus_to_exitcode(other))
+    # Not a fork: threads of PyTorch would be missing in it.
+    other = subprocess.Popen([sys.executable, *sys.argv], env=os.environ | {"RANK": "1"})
+    sys.exit(work(0) or other.wait())
