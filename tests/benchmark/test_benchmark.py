@@ -4,8 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from networks import build
 
+from tgl_e2e import VideoSegmenter
 from tgl_e2e.benchmark.__main__ import main, parse_arguments
+from tgl_e2e.benchmark.measure import count_flops
 from tgl_e2e.benchmark.samwise import Samwise
 from tgl_e2e.fit import Fit
 from tgl_e2e.model.vision import Vision
@@ -158,3 +162,19 @@ def test_bad_input_is_one_line(capsys):
     assert error.count("\n") == 1 and "nowhere.mp4" in error
     assert main(["--backbone", "tiny", "--moments", "auto", "--tam-stride", "0"]) == 2
     assert "need scores" in capsys.readouterr().err
+
+
+def test_arithmetic_is_counted_whatever_runs_beside():
+    """Small networks share threads, and what another thread does a counter does not see."""
+    frames = np.random.default_rng(0).integers(0, 256, (20, 48, 48, 3), dtype=np.uint8)
+    segmenter = VideoSegmenter(build("tiny").requires_grad_(False))
+    segmenter.segment(frames[:2], ["the red circle"], "all")  # what is looked up once
+    before, counts = torch.get_num_threads(), set()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            counts.add(count_flops(lambda: segmenter.segment(frames, ["the red circle"], "all")))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(counts) == 1 and counts.pop() > 10**9

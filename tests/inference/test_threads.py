@@ -1,5 +1,7 @@
 """The threads of a CPU, shared between what may run side by side."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -35,16 +37,25 @@ def test_large_pictures_fill_the_threads_by_themselves(hiera, threads, monkeypat
 
 
 @pytest.mark.parametrize("moments", ["auto", "all"])
-def test_side_by_side_changes_nothing(tiny, threads, moments):
+def test_side_by_side_changes_nothing(tiny, threads, monkeypatch, moments):
     clip = draw_frames(3, 128, 24).permute(0, 2, 3, 1).numpy()
     frames = np.concatenate([clip, clip[::-1]] * 4)[: 2 * tiny.config.block + 9]
     texts = ["the red circle", "the square that moves to the left"]
     found = []
-    for count in (1, 2):
+    on, forward = set(), type(tiny.tam).forward
+
+    def watched(*arguments):
+        on.add(threading.current_thread().name.partition("_")[0])
+        return forward(*arguments)
+
+    monkeypatch.setattr(type(tiny.tam), "forward", watched)
+    for count, where in ((1, {"MainThread"}), (2, {"side by side"})):
         threads(count)
+        on.clear()
         segmenter = VideoSegmenter(tiny, keep_logits=True)
         found.append(segmenter.segment(frames, texts, moments))
         assert torch.get_num_threads() == count
+        assert on == where
     for alone, beside in zip(*found, strict=True):
         assert difference(*(torch.from_numpy(s.relevance) for s in (alone, beside))) < 1e-5
         assert difference(*(torch.from_numpy(s.logits).float() for s in (alone, beside))) < 0.02

@@ -14,11 +14,10 @@ from PIL import Image
 
 from tgl_e2e.app.store import Store
 from tgl_e2e.data.annotated import Unfinished
-from tgl_e2e.data.base import ANY_OBJECT, ExpressionRecord, VideoRecord
+from tgl_e2e.data.base import ANY_OBJECT, ExpressionRecord, VideoRecord, VisibleMoments
 from tgl_e2e.data.mevis import META_NAMES, read_mevis
 from tgl_e2e.draw.overlay import colour, shrunk
 from tgl_e2e.errors import InputError
-from tgl_e2e.moments import spans
 
 FILL = 110  # opacity of a mask's inside, of 255
 MOST = 126  # objects that a palette has colours for
@@ -107,11 +106,8 @@ def visible_spans(expression: ExpressionRecord) -> dict[str, list[tuple[int, int
     """Object -> the frames in which it has a mask; without masks: nothing."""
     if expression.masks is None:
         return {}
-    found = {}
-    for obj in expression.objects or ():
-        visible = expression.masks.visible(obj)
-        found[obj] = spans(np.arange(len(visible)), visible)
-    return found
+    visible = VisibleMoments(expression.masks, expression.objects or ())
+    return {obj: list(frames) for obj, frames in visible.items()}
 
 
 def masks_png(expression: ExpressionRecord, position: int) -> bytes:

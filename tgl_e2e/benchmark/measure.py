@@ -138,12 +138,16 @@ def _best_time(work: Callable[[], object], device: torch.device, repeats: int = 
 
 def count_flops(work: Callable[[], object]) -> int:
     """Floating-point operations of matrix products, convolutions and attention in ``work`` (a
-    product of m x k and k x n is 2 m k n)."""
-    mapping = {}
+    product of m x k and k x n is 2 m k n). On one thread: what others do is not seen."""
+    mapping, threads = {}, torch.get_num_threads()
     if torch.backends.mkldnn.is_available():
         mapping[torch.ops.mkldnn._linear_pointwise] = _linear_flops
-    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
-        work()
+    torch.set_num_threads(1)
+    try:
+        with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+            work()
+    finally:
+        torch.set_num_threads(threads)
     return counter.get_total_flops()
 
 

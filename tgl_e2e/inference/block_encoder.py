@@ -172,12 +172,12 @@ class BlockEncoder:
         self, block: Block, said: Sequence[tuple[np.ndarray, TextTokens]], align: bool
     ) -> Iterator[tuple[list[Tensor], AdaptedClip]]:
         """Prefix and adapted clip of each window under its sentences, in order."""
+        workers = max(1, min(self.share.windows, len(said))) if self.share else 1
 
         def one(pair: tuple[np.ndarray, TextTokens]) -> tuple[list[Tensor], AdaptedClip]:
             with computing(self.model, self.share and max(1, self.share.count // workers)):
                 return self._adapt(block, *pair, align)
 
-        workers = max(1, min(self.share.windows, len(said))) if self.share else 1
         return side_by_side(one, said, workers)
 
     def _adapt(

@@ -118,10 +118,7 @@ def sine_grid(side: int, dim: int) -> Tensor:
     quarter = dim // 4
     frequency = 20.0 ** (-torch.arange(quarter, dtype=torch.float32) / quarter)
     angle = torch.arange(side, dtype=torch.float32)[:, None] * frequency  # (side, dim / 4)
-    line = torch.cat([angle.sin(), angle.cos()], dim=-1)  # (side, dim / 2)
-    rows = line[:, None].expand(side, side, -1)
-    columns = line[None].expand(side, side, -1)
-    return torch.cat([rows, columns], dim=-1).reshape(side * side, dim)
+    return _crossed(angle, angle).flatten(0, 1)
 
 
 def place_embedding(height: int, width: int, dim: int, device: torch.device) -> Tensor:
@@ -136,11 +133,15 @@ def place_embedding(height: int, width: int, dim: int, device: torch.device) -> 
     quarter = dim // 4
     frequency = math.pi / 2 * 16.0 ** (torch.arange(quarter, device=device) / (quarter - 1))
 
-    def line(cells: int) -> Tensor:
+    def angle(cells: int) -> Tensor:
         centres = (torch.arange(cells, device=device) + 0.5) / cells - 0.5
-        angle = centres[:, None] * frequency
-        return torch.cat([angle.sin(), angle.cos()], dim=-1)  # (cells, dim / 2)
+        return centres[:, None] * frequency  # (cells, dim / 4)
 
-    rows = line(height)[:, None].expand(-1, width, -1)
-    columns = line(width)[None].expand(height, -1, -1)
-    return torch.cat([rows, columns], dim=-1)
+    return _crossed(angle(height), angle(width))
+
+
+def _crossed(rows: Tensor, columns: Tensor) -> Tensor:
+    """Sines and cosines of angles by row (H, C) and by column (W, C), of each cell: (H, W, 4C)"""
+    rows, columns = (torch.cat([x.sin(), x.cos()], dim=-1) for x in (rows, columns))
+    size = len(rows), len(columns), -1
+    return torch.cat([rows[:, None].expand(size), columns[None].expand(size)], dim=-1)
