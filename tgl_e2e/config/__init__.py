@@ -95,6 +95,11 @@ class AdapterConfig:
     difference: bool = setting(
         False, "depth-wise convolution over time that starts as differences of frames"
     )
+    displacement: float = setting(
+        0.0,
+        "they are told how the content of each cell moves between frames of a window, looked for "
+        "within this share of the picture's side; 0: they are not",
+    )
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from tgl_e2e.config import TGLConfig, VisionConfig
+from tgl_e2e.config import AdapterConfig, TGLConfig, VisionConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.adapter import CrossModalAdapter
 from tgl_e2e.model.bases import load_sam_weights, load_timm_weights
+from tgl_e2e.model.displacement import Displacement
 from tgl_e2e.model.prior import SemanticPrior
 from tgl_e2e.model.prompt import TextPrompt
 from tgl_e2e.model.samwise import ConditionalMemory, SamwiseAdapter, SamwisePrompt
@@ -41,6 +42,7 @@ class Parts:
     config: TGLConfig
     vision: Vision
     text: TextEncoder
+    displacement: Displacement | None
     adapters: nn.ModuleList
     prompt: TextPrompt | SamwisePrompt
     tam: TemporalAlignmentModule | None
@@ -87,6 +89,7 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
         config=config,
         vision=vision,
         text=text,
+        displacement=build_displacement(config.adapter),
         adapters=build_adapters(config, vision, text.dim),
         prompt=PROMPTS[config.prompt.kind](text.dim, vision.dim),
         tam=build_tam(config, vision, text.dim) if config.tam.enabled else None,
@@ -100,6 +103,12 @@ def build_tam(config: TGLConfig, vision: Vision, text_dim: int) -> TemporalAlign
     return TemporalAlignmentModule(
         vision.stage_dims[3], text_dim, tam.dim, tam.num_heads, tam.num_layers, tam.pooling
     )
+
+
+def build_displacement(adapter: AdapterConfig) -> Displacement | None:
+    if not adapter.displacement:
+        return None
+    return Displacement(adapter.dim // 2, adapter.displacement)
 
 
 def build_adapters(config: TGLConfig, vision: Vision, text_dim: int) -> nn.ModuleList:
@@ -117,7 +126,8 @@ def build_adapters(config: TGLConfig, vision: Vision, text_dim: int) -> nn.Modul
         if adapter.kind == "samwise":
             adapters.append(SamwiseAdapter(*sizes))
         else:
-            adapters.append(CrossModalAdapter(*sizes, adapter.difference))
+            told = adapter.displacement > 0
+            adapters.append(CrossModalAdapter(*sizes, adapter.difference, told))
     return adapters
 
 

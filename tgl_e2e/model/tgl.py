@@ -37,6 +37,7 @@ class TGL(nn.Module):
         self.config = parts.config
         self.vision = parts.vision
         self.text = parts.text
+        self.displacement = parts.displacement
         self.adapters = parts.adapters
         self.prompt = parts.prompt
         self.tam = parts.tam
@@ -83,7 +84,7 @@ class TGL(nn.Module):
             ),
             "sam2": count("vision."),
             "roberta": count("text."),
-            "adapters": count("adapters."),
+            "adapters": count("adapters.", "displacement."),
             "prompt": count("prompt."),
             "tam": count("tam."),
         }
@@ -122,6 +123,7 @@ class TGL(nn.Module):
             visual = visual.repeat(batch, 1, 1, 1)
         stages, done = [prefix[0]], 0
         steering = None if self.prior is None else self._steer(prefix, tokens, times.numel())
+        moves = self._moves(prefix[1], *times.shape)
         for stage, (adapter, layer) in enumerate(
             zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1
         ):
@@ -132,7 +134,7 @@ class TGL(nn.Module):
             text = self.text.layers(text, tokens.mask, done, layer)
             done = layer
             clip = rearrange(visual, "(b t) h w c -> b t h w c", b=batch)
-            clip, text = adapter(clip, text, tokens.mask, times)
+            clip, text = adapter(clip, text, tokens.mask, times, *moves[stage - 1])
             visual = rearrange(clip, "b t h w c -> (b t) h w c")
             stages.append(visual)
         features, similarity = self.vision.neck(stages), None
@@ -161,6 +163,14 @@ class TGL(nn.Module):
             cells.map(lambda x: x.repeat(count // len(cells), 1, 1, 1)),
             expressions.repeat_interleave(count // len(expressions), dim=0),
         )
+
+    def _moves(self, second: Tensor, batch: int, frames: int) -> list[tuple[Tensor, ...]]:
+        """How the cells of B clips move, for each adapter; ``second`` as ``prefix`` may be of T
+        frames that all B expressions share."""
+        if self.displacement is None:
+            return [()] * len(self.adapters)
+        levels = self.displacement(second, frames)
+        return [(x.repeat(batch // len(x), 1, 1, 1, 1),) for x in levels]
 
     def recognise(self, frames: Tensor, names: Tensor) -> Tensor:
         """Where each of K names is seen, by the learned prior alone.

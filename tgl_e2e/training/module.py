@@ -73,11 +73,14 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
         missing, unexpected = fresh.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise _misfit(init, str(error).splitlines()[1].strip()) from None
-    switched = re.compile(r"(adapters|tam|prior)\..*\b(temporal|difference|pool|learned)\.")
+    switched = re.compile(
+        r"(adapters|tam|prior)\..*\b(temporal|difference|displacement|pool|learned)\."
+    )
     for name in (*missing, *unexpected):
         new_tam = name.startswith("tam.") and model.tam is None
         new_verbs = name.startswith("prompt.verbs.") and model.config.prompt.kind == "samwise"
-        if not (name in begun or new_tam or new_verbs or switched.match(name)):
+        new_moves = name.startswith("displacement.")
+        if not (name in begun or new_tam or new_verbs or new_moves or switched.match(name)):
             raise _misfit(init, f"tensor {name!r}")
     return fresh
 
