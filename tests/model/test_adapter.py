@@ -12,6 +12,7 @@ from tgl_e2e.model.adapter import (
     TemporalDifference,
     resize_patch,
 )
+from tgl_e2e.model.samwise import SamwiseAdapter
 
 B, T, H, W, C, L, D = 2, 3, 8, 8, 24, 5, 20
 
@@ -169,3 +170,18 @@ def test_positions_of_a_patch_spread_over_a_larger_one():
     expected = ((torch.arange(8) + 0.5) / 2 - 0.5).clamp(0, 3)
     assert torch.allclose(found[..., 0], expected[:, None].expand(8, 8))
     assert torch.allclose(found[..., 1], expected.expand(8, 8))
+
+
+@pytest.mark.parametrize("kind", [CrossModalAdapter, SamwiseAdapter])
+def test_sentences_share_what_a_clip_shows_by_itself(inputs, kind):
+    visual, text, mask, times = inputs
+    torch.manual_seed(0)
+    adapter = kind(C, D, 16, 4, 4).eval()
+    for parameter in adapter.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    times = times[:1].expand(B, -1)
+    with torch.no_grad():
+        found = adapter(visual[:1], text, mask, times)
+        apart = adapter(visual[:1].repeat(B, 1, 1, 1, 1), text, mask, times)
+    assert difference(found[0], apart[0]) < 1e-5 and difference(found[1], apart[1]) < 1e-5
+    assert difference(found[0][0], found[0][1]) > 1e-3

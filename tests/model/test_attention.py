@@ -7,7 +7,7 @@ import torch
 from networks import difference
 from torch import nn
 
-from tgl_e2e.model.attention import Attention, sine_grid, time_embedding
+from tgl_e2e.model.attention import Attention, are_few, attend_heads, sine_grid, time_embedding
 
 
 @torch.no_grad()
@@ -49,3 +49,23 @@ def test_sine_grid_tells_cells_and_distances_apart():
     assert apart.min() > 0.5
     line = torch.cdist(cells[0, :1], cells[0])[0]
     assert (line[:5].diff() > 0).all() and (line[5:] > line[3]).all()  # far cells are less alike
+
+
+@pytest.mark.parametrize("shared_by", ["nobody", "queries", "keys"])
+def test_few_keys_are_attended_to_as_many_are(shared_by):
+    """Words of a sentence, cells of a map: both projections are folded into the words."""
+    torch.manual_seed(0)
+    ours = Attention(32, 4)
+    x = torch.randn(1 if shared_by == "queries" else 3, 60, 32, requires_grad=True)
+    context = torch.randn(1 if shared_by == "keys" else 3, 5, 32)
+    mask = torch.ones(len(context), 5, dtype=torch.bool)
+    mask[-1, 3:] = False
+    assert are_few(context, x, 4) and not are_few(context, x[:, :4], 4)
+    found = ours(x, context, mask)
+    gradient = torch.autograd.grad(found.square().sum(), x)[0]
+    key, value = ours.key_value(context).chunk(2, dim=-1)
+    query, key, value, seen = (y.expand(3, *y.shape[1:]) for y in (ours.query(x), key, value, mask))
+    expected = ours.out(attend_heads(query, key, value, 4, seen))
+    assert difference(found, expected) < 1e-5
+    assert difference(gradient, torch.autograd.grad(expected.square().sum(), x)[0]) < 1e-4
+    assert difference(ours(x[:, :4], context, mask), expected[:, :4]) < 1e-5  # the other way

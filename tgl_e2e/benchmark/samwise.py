@@ -8,23 +8,40 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice, pairwise
 from typing import Any
+from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tgl_e2e.benchmark.contenders import Contender, Ours
 from tgl_e2e.fit import Fit
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.features import FrameFeatures
 from tgl_e2e.model.memory import Memories, MemoryBank
+from tgl_e2e.model.samwise import Heads
 from tgl_e2e.model.text import TextTokens
+
+
+def plain_attention(
+    heads: Heads,
+    x: Tensor,
+    context: Tensor,
+    mask: Tensor | None = None,
+    then: nn.Module | None = None,
+) -> Tensor:
+    """As :meth:`Heads.forward`, by PyTorch's own multi-head attention."""
+    padding = None if mask is None else ~mask
+    forward = nn.MultiheadAttention.forward
+    found = forward(heads, x, context, context, key_padding_mask=padding, need_weights=False)[0]
+    return found if then is None else then(found)
 
 
 class Samwise(Contender):
     """Every frame of every expression: decoded, all of the trunk with adapters, memory attention,
     mask decoder, memory encoder, and its mask at the video's size.
 
-    With ``--against samwise`` SAM2's modules run by their own forward, as in SAMWISE's copy of it;
+    With ``--against samwise`` SAM2's modules run by their own forward, as in SAMWISE's copy of it,
+    and the adapters' attention is PyTorch's;
     with ``samwise-fast`` all that :mod:`tgl_e2e.model` makes faster on the way is used here too, so
     that only what expressions share and what runs in batches makes a difference.
     """
@@ -45,6 +62,8 @@ class Samwise(Contender):
             stack.enter_context(torch.autocast(kind, self.dtype, self.dtype != torch.float32))
             if self.fast:
                 stack.enter_context(FastProducts())
+            else:
+                stack.enter_context(mock.patch.object(Heads, "forward", plain_attention))
             for text in self.texts:
                 self._expression(text, end)
 

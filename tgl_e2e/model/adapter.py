@@ -80,7 +80,11 @@ class TemporalDifference(nn.Module):
 
 
 def by_patch_rows(
-    function: Callable[..., Tensor], maps: tuple[Tensor, ...], temporal: nn.Module | None, wide: int
+    function: Callable[..., Tensor],
+    maps: tuple[Tensor, ...],
+    temporal: nn.Module | None,
+    wide: int,
+    sentences: int = 1,
 ) -> Tensor:
     """``function(*maps)``, on a CPU in strips of the maps (B, T, H, W, ...): no token looks further
     than its temporal patch, but for the text's attention to all of them.
@@ -88,10 +92,11 @@ def by_patch_rows(
     Args:
         temporal: attention within patches of ``temporal.patch_size``; None: there is none.
         wide: channels of the largest tensor on the way.
+        sentences: for which ``function`` gives a result, where they share one map.
     """
     batch, frames, _, width, _ = maps[0].shape
     patch = 1 if temporal is None else temporal.patch_size
-    values = batch * frames * width * wide
+    values = max(batch, sentences) * frames * width * wide
     return cpu.by_rows(function, *maps, dim=2, values=values, multiple=patch)
 
 
@@ -151,16 +156,18 @@ class CrossModalAdapter(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
-            visual: (B, T, H, W, C) output of a trunk stage.
+            visual: (B, T, H, W, C) output of a trunk stage; or (1, T, H, W, C), which B sentences
+                share, and with it all that the clip shows by itself.
             text: (B, L, D) output of a text layer.
             text_mask: (B, L) bool, False at padding.
             times: (B, T) in blocks.
-            moves: (B, T, H, W, dim / 2) how cells move, with ``displacement``.
+            moves: (B or 1, T, H, W, dim / 2) how cells move, with ``displacement``.
 
         Returns:
             F_Adp (B, T, H, W, C) and E_Adp (B, L, D) of Eq. 1. Each frame attends to the text; the
             text attends to the tokens of the whole clip.
         """
+        times = times[: len(visual)]  # sentences that share a clip see it at the same times
         e = self.text_down(text)  # (B, L, dim)
         e_normed = self.text_norm(e)
         # (B, T, H, W, dim): what the clip shows by itself
@@ -172,6 +179,7 @@ class CrossModalAdapter(nn.Module):
             visual,
             x,
             x_normed,
+            sentences=len(text),
         )
         e = e + self.text_attends_visual(e_normed, rearrange(x_normed, "b t h w d -> b (t h w) d"))
         return fused, text + self.text_up(e)
@@ -195,5 +203,8 @@ class CrossModalAdapter(nn.Module):
         x = self.visual_up(x)
         return rearrange(x, "b (t h w) c -> b t h w c", t=frames, h=height)
 
-    def _by_rows(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-        return by_patch_rows(function, maps, self.temporal, 2 * self.visual_down.out_features)
+    def _by_rows(
+        self, function: Callable[..., Tensor], *maps: Tensor, sentences: int = 1
+    ) -> Tensor:
+        wide = 2 * self.visual_down.out_features
+        return by_patch_rows(function, maps, self.temporal, wide, sentences)

@@ -31,14 +31,18 @@ class Attention(nn.Module):
         """
         Args:
             x: (N, Lq, D) queries.
-            context: (N, Lk, D) keys and values.
+            context: (N, Lk, D) keys and values. Where one of both is of N = 1, all share it.
             context_mask: (N, Lk) bool, False at padding; every row holds at least one True.
 
         Returns:
             (N, Lq, D)
         """
         key, value = self.key_value(context).chunk(2, dim=-1)
-        return self.out(attend_heads(self.query(x), key, value, self.num_heads, context_mask))
+        if are_few(key, x, self.num_heads):
+            query, out = ((y.weight, y.bias) for y in (self.query, self.out))
+            return attend_to_few(x, key, value, query, out, self.num_heads, context_mask)
+        query, key, value = shared(self.query(x), key, value)
+        return self.out(attend_heads(query, key, value, self.num_heads, context_mask))
 
 
 def attend_heads(
@@ -66,6 +70,51 @@ def attend_heads(
         named["dropout_p"] = dropout
     attended = F.scaled_dot_product_attention(query, key, value, **named)
     return rearrange(attended, "n h l d -> n l (h d)")
+
+
+def are_few(key: Tensor, x: Tensor, num_heads: int) -> bool:
+    """Whether :func:`attend_to_few` is the cheaper way: the words of a sentence for the cells of a
+    map."""
+    return key.shape[1] * num_heads <= x.shape[2] < x.shape[1]
+
+
+def attend_to_few(
+    x: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query: tuple[Tensor, Tensor],
+    out: tuple[Tensor, Tensor],
+    num_heads: int,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """``out(attend_heads(query(x), key, value))`` of many x to few keys, with both projections
+    folded into keys and values: x then meets (keys * heads) columns instead of D, twice.
+
+    Args:
+        query, out: weight and bias of the projections.
+
+    Shapes:
+        x (N, Lq, D); key and value (N, Lk, D); mask (N, Lk) bool -> (N, Lq, D). Where x or all
+        others are of N = 1, they are shared.
+    """
+    key, value = (rearrange(y, "n l (h d) -> n l h d", h=num_heads) for y in (key, value))
+    key = key * key.shape[-1] ** -0.5
+    heads = rearrange(query[0], "(h d) c -> h d c", h=num_heads)
+    columns = torch.einsum("nlhd,hdc->nclh", key, heads).flatten(2)  # (N, D, Lk * heads)
+    bias = torch.einsum("nlhd,hd->nlh", key, rearrange(query[1], "(h d) -> h d", h=num_heads))
+    if mask is not None:
+        bias = bias.masked_fill(~mask[..., None], float("-inf"))
+    scores = torch.matmul(x, columns) + bias.flatten(1)[:, None]
+    weights = scores.unflatten(-1, (-1, num_heads)).softmax(dim=-2).flatten(2)
+    heads = rearrange(out[0], "o (h d) -> o h d", h=num_heads)
+    rows = torch.einsum("nlhd,ohd->nlho", value, heads).flatten(1, 2)  # (N, Lk * heads, D)
+    return torch.matmul(weights, rows) + out[1]
+
+
+def shared(*tensors: Tensor) -> list[Tensor]:
+    """Those of N = 1 as often as the others are, without a copy."""
+    count = max(len(x) for x in tensors)
+    return [x if len(x) == count else x.expand(count, *x.shape[1:]) for x in tensors]
 
 
 def join_patches(tokens: Tensor, shape: torch.Size, patch: int) -> Tensor:

@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from tgl_e2e.model.adapter import by_patch_rows
-from tgl_e2e.model.attention import attend_heads, join_patches
+from tgl_e2e.model.attention import are_few, attend_heads, attend_to_few, join_patches, shared
 from tgl_e2e.model.features import FrameFeatures, MaskPrediction
 from tgl_e2e.model.prompt import verbs_of
 from tgl_e2e.model.vision import Vision
@@ -35,13 +35,23 @@ class Heads(nn.MultiheadAttention):
     def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__(dim, num_heads, dropout, batch_first=True)
 
-    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(N, Lq, D) and (N, Lk, D) -> (N, Lq, D); mask: (N, Lk) bool, False at padding."""
+    def forward(
+        self, x: Tensor, context: Tensor, mask: Tensor | None = None, then: nn.Linear | None = None
+    ) -> Tensor:
+        """(N, Lq, D) and (N, Lk, D) -> (N, Lq, D), one of both shared where it is of N = 1; mask:
+        (N, Lk) bool, False at padding; then: a layer that follows, as one with the projection."""
         sizes = (self.embed_dim, 2 * self.embed_dim)
         weights, biases = self.in_proj_weight.split(sizes), self.in_proj_bias.split(sizes)
         key, value = F.linear(context, weights[1], biases[1]).chunk(2, dim=-1)
-        query, dropout = F.linear(x, weights[0], biases[0]), self.dropout if self.training else 0.0
-        return self.out_proj(attend_heads(query, key, value, self.num_heads, mask, dropout))
+        dropout = self.dropout if self.training else 0.0
+        query, out = (weights[0], biases[0]), (self.out_proj.weight, self.out_proj.bias)
+        if then is not None:
+            out = (then.weight @ out[0], F.linear(out[1], then.weight, then.bias))
+        if not dropout and are_few(key, x, self.num_heads):
+            return attend_to_few(x, key, value, query, out, self.num_heads, mask)
+        projected, key, value = shared(F.linear(x, *query), key, value)
+        attended = attend_heads(projected, key, value, self.num_heads, mask, dropout)
+        return F.linear(attended, *out)
 
 
 class Gate(nn.Module):
@@ -74,7 +84,7 @@ class HierarchicalSelectiveAttention(nn.Module):
         tokens = rearrange(x, "b t (h p) (w q) d -> b h w t (p q) d", p=patch, q=patch)
         tokens = tokens + self.position + time_in_window(x.shape[1], x.shape[-1]).to(x)[:, None]
         tokens = self.norm(rearrange(tokens, "b h w t s d -> (b h w) (t s) d"))
-        return join_patches(self.linear(self.attention(tokens, tokens)), x.shape, patch)
+        return join_patches(self.attention(tokens, tokens, then=self.linear), x.shape, patch)
 
 
 def time_in_window(count: int, dim: int) -> Tensor:
@@ -121,7 +131,9 @@ class SamwiseAdapter(nn.Module):
         words = self.text_down(text)  # (B, L, dim)
         x = self._by_rows(lambda visual: _projected(self.visual_down, visual), visual)
         mean = rearrange(x.mean(dim=1), "b h w d -> b (h w) d")  # before temporal attention
-        fused = self._by_rows(lambda visual, x: visual + self._up(x, words, text_mask), visual, x)
+        fused = self._by_rows(
+            lambda visual, x: visual + self._up(x, words, text_mask), visual, x, sentences=len(text)
+        )
         return fused, text + self.text_up(self.text_attends_visual(words, mean))
 
     def _up(self, x: Tensor, words: Tensor, text_mask: Tensor) -> Tensor:
@@ -132,8 +144,11 @@ class SamwiseAdapter(nn.Module):
         tokens = self.visual_attends_text(tokens, words, text_mask)
         return _projected(self.visual_up, tokens.unflatten(1, x.shape[1:4]))
 
-    def _by_rows(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-        return by_patch_rows(function, maps, self.temporal, 3 * self.text_down.out_features)
+    def _by_rows(
+        self, function: Callable[..., Tensor], *maps: Tensor, sentences: int = 1
+    ) -> Tensor:
+        wide = 3 * self.text_down.out_features
+        return by_patch_rows(function, maps, self.temporal, wide, sentences)
 
 
 def _projected(layers: nn.Sequential, x: Tensor) -> Tensor:

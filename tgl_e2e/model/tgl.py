@@ -119,11 +119,9 @@ class TGL(nn.Module):
         """
         batch = len(times)
         visual, text = prefix[1], self.text.embed(tokens)
-        if len(visual) < times.numel():
-            visual = visual.repeat(batch, 1, 1, 1)
         stages, done = [prefix[0]], 0
         steering = None if self.prior is None else self._steer(prefix, tokens, times.numel())
-        moves = self._moves(prefix[1], *times.shape)
+        moves = self._moves(prefix[1], times.shape[1])
         for stage, (adapter, layer) in enumerate(
             zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1
         ):
@@ -133,7 +131,8 @@ class TGL(nn.Module):
                 visual = visual + steering.last
             text = self.text.layers(text, tokens.mask, done, layer)
             done = layer
-            clip = rearrange(visual, "(b t) h w c -> b t h w c", b=batch)
+            # Of the first stage there may be one for all sentences; the adapter gives each its own.
+            clip = rearrange(visual, "(b t) h w c -> b t h w c", t=times.shape[1])
             clip, text = adapter(clip, text, tokens.mask, times, *moves[stage - 1])
             visual = rearrange(clip, "b t h w c -> (b t) h w c")
             stages.append(visual)
@@ -164,13 +163,11 @@ class TGL(nn.Module):
             expressions.repeat_interleave(count // len(expressions), dim=0),
         )
 
-    def _moves(self, second: Tensor, batch: int, frames: int) -> list[tuple[Tensor, ...]]:
-        """How the cells of B clips move, for each adapter; ``second`` as ``prefix`` may be of T
-        frames that all B expressions share."""
+    def _moves(self, second: Tensor, frames: int) -> list[tuple[Tensor, ...]]:
+        """How the cells of clips of T frames move, for each adapter."""
         if self.displacement is None:
             return [()] * len(self.adapters)
-        levels = self.displacement(second, frames)
-        return [(x.repeat(batch // len(x), 1, 1, 1, 1),) for x in levels]
+        return [(level,) for level in self.displacement(second, frames)]
 
     def recognise(self, frames: Tensor, names: Tensor) -> Tensor:
         """Where each of K names is seen, by the learned prior alone.
