@@ -78,6 +78,8 @@ def test_wrong_values_are_named(values, named):
         ({"memory.bank": "some"}, "memory.bank"),
         ({"memory.pool": 4}, "memory.pool"),
         ({"tam.pooling": "max"}, "tam.pooling"),
+        ({"adapter.displacement": 1.5}, "adapter.displacement"),
+        ({"adapter.displacement": 0.1, "adapter.kind": "samwise"}, "one or the other"),
         ({"window": 0}, "window"),
         ({"window": 65}, "window"),
         ({"vision.image_size": 1000}, "multiple of 32"),

@@ -49,6 +49,14 @@ def test_a_module_of_another_width_can_begin_afresh(saved):
         build_model(config, folder)
 
 
+def test_adapters_begin_to_hear_of_displacements(saved):
+    model, folder = saved
+    found = build_model(model.config.with_values(**{"adapter.displacement": 0.2}), folder)
+    assert not found.adapters[1].displacement.weight.any() and found.displacement is not None
+    same = model.state_dict()
+    assert all(torch.equal(value, found.state_dict()[name]) for name, value in same.items())
+
+
 def test_what_is_not_there_is_named(saved):
     model, folder = saved
     with pytest.raises(InputError, match="no module 'tma'"):

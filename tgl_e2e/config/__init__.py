@@ -217,6 +217,12 @@ class TGLConfig:
         ):
             if value not in known:
                 raise InputError(f"{where} is {value!r}; use {' or '.join(map(repr, known))}")
+        if not 0 <= self.adapter.displacement < 1:
+            raise InputError(
+                f"adapter.displacement is {self.adapter.displacement}; give a share, from 0 up to 1"
+            )
+        if self.adapter.displacement and self.adapter.kind == "samwise":
+            raise InputError("adapter.displacement is for adapter.kind 'tgl'; set one or the other")
         if self.windows == "contiguous" and self.block % self.window:
             raise InputError(
                 f"block {self.block} must be a multiple of window {self.window} where windows are "

@@ -121,7 +121,9 @@ class TGL(nn.Module):
         visual, text = prefix[1], self.text.embed(tokens)
         stages, done = [prefix[0]], 0
         steering = None if self.prior is None else self._steer(prefix, tokens, times.numel())
-        moves = self._moves(prefix[1], times.shape[1])
+        moves = None
+        if self.displacement is not None:
+            moves = self.displacement(prefix[1], times.shape[1])
         for stage, (adapter, layer) in enumerate(
             zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1
         ):
@@ -133,7 +135,8 @@ class TGL(nn.Module):
             done = layer
             # Of the first stage there may be one for all sentences; the adapter gives each its own.
             clip = rearrange(visual, "(b t) h w c -> b t h w c", t=times.shape[1])
-            clip, text = adapter(clip, text, tokens.mask, times, *moves[stage - 1])
+            told = () if moves is None else (moves[stage - 1],)
+            clip, text = adapter(clip, text, tokens.mask, times, *told)
             visual = rearrange(clip, "b t h w c -> (b t) h w c")
             stages.append(visual)
         features, similarity = self.vision.neck(stages), None
@@ -162,12 +165,6 @@ class TGL(nn.Module):
             cells.map(lambda x: x.repeat(count // len(cells), 1, 1, 1)),
             expressions.repeat_interleave(count // len(expressions), dim=0),
         )
-
-    def _moves(self, second: Tensor, frames: int) -> list[tuple[Tensor, ...]]:
-        """How the cells of clips of T frames move, for each adapter."""
-        if self.displacement is None:
-            return [()] * len(self.adapters)
-        return [(level,) for level in self.displacement(second, frames)]
 
     def recognise(self, frames: Tensor, names: Tensor) -> Tensor:
         """Where each of K names is seen, by the learned prior alone.
