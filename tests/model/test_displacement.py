@@ -72,10 +72,9 @@ def test_what_is_told_of_a_window():
 
 def test_a_frame_by_itself_does_not_move():
     told = Displacement(8, 0.2)
-    assert not told.measure(torch.randn(3, 16, 16, 4), 1).any()
-    assert [x.shape for x in told(torch.randn(3, 16, 16, 4), 1)] == [
-        (3, 1, side, side, 8) for side in (16, 8, 4)
-    ]
+    measured = told.measure(torch.randn(3, 16, 16, 4), 1)
+    assert not measured.any()
+    assert [x.shape for x in told(measured, 1)] == [(3, 1, side, side, 8) for side in (16, 8, 4)]
 
 
 def test_an_adapter_hears_of_it_only_after_training():

@@ -124,6 +124,11 @@ class TAMConfig:
         "frame query from the feature map: 'mean', 'text' (attention pooling steered "
         "by the sentence) or 'place' (the same, with each cell's place in the picture)",
     )
+    looking: bool = setting(
+        False,
+        "frame queries are told how what the sentence means moves, by a map of where it is that "
+        "learns from masks (similarity_weight); needs adapter.displacement",
+    )
     smooth: int = setting(
         1,
         "in inference scores are averaged over so many neighbouring frames, each "
@@ -221,6 +226,8 @@ class TGLConfig:
             raise InputError(
                 f"adapter.displacement is {self.adapter.displacement}; give a share, from 0 up to 1"
             )
+        if self.tam.looking and not self.adapter.displacement:
+            raise InputError("tam.looking looks at displacements: set adapter.displacement=0.16")
         if self.adapter.displacement and self.adapter.kind == "samwise":
             raise InputError("adapter.displacement is for adapter.kind 'tgl'; set one or the other")
         if self.windows == "contiguous" and self.block % self.window:

@@ -100,9 +100,8 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
 
 def build_tam(config: TGLConfig, vision: Vision, text_dim: int) -> TemporalAlignmentModule:
     tam = config.tam
-    return TemporalAlignmentModule(
-        vision.stage_dims[3], text_dim, tam.dim, tam.num_heads, tam.num_layers, tam.pooling
-    )
+    sizes = (vision.stage_dims[3], text_dim, tam.dim, tam.num_heads, tam.num_layers)
+    return TemporalAlignmentModule(*sizes, tam.pooling, vision.dim if tam.looking else None)
 
 
 def build_displacement(adapter: AdapterConfig) -> Displacement | None:

@@ -78,25 +78,33 @@ class Displacement(nn.Module):
             nn.GELU(),
         )
 
-    def forward(self, second: Tensor, frames: int) -> list[Tensor]:
+    def forward(self, measured: Tensor, frames: int) -> list[Tensor]:
         """
         Args:
-            second: (N * T, H, W, C) the trunk's second stage.
+            measured: (N * T, 10, H, W) of :meth:`measure`.
             frames: T of a window.
 
         Returns:
             (N, T, H_k, W_k, D) at strides 8, 16 and 32.
         """
-        told = self.layers(self.measure(second, frames))
+        told = self.layers(measured)
         levels = [told, F.avg_pool2d(told, 2), F.avg_pool2d(told, 4)]
         return [rearrange(x, "(n t) d h w -> n t h w d", t=frames) for x in levels]
 
     @torch.no_grad()
     def measure(self, second: Tensor, frames: int) -> Tensor:
-        """(N * T, 10, H, W): displacements (right, down) until the next frame and since the last
-        one, in UNIT; both again without what most of the picture does, the camera's share; and how
-        alike what was found is. At either end of the window the other neighbour stands for the
-        missing one; a frame by itself does not move."""
+        """Displacements (right, down) until the next frame and since the last one, in UNIT; both
+        again without what most of the picture does, the camera's share; and how alike what was
+        found is. At either end of the window the other neighbour stands for the missing one; a
+        frame by itself does not move.
+
+        Args:
+            second: (N * T, H, W, C) the trunk's second stage.
+            frames: T of a window.
+
+        Returns:
+            (N * T, 10, H, W)
+        """
         maps = rearrange(second.detach().float(), "(n t) h w c -> n t c h w", t=frames)
         count, _, _, height, width = maps.shape
         if frames == 1:

@@ -83,7 +83,8 @@ class AdaptedClip:
 
     features: F_Adp of B * T frames (clip by clip); prompts: (B, 1, C) rho_txt; relevance: (B, T)
     logits s_t, None where not asked for; visual: (B, T, H, W, C) last stage, for pictures and
-    auxiliary losses; similarity: (B, T, S/16, S/16) logits of the learned prior, None without one.
+    auxiliary losses; similarity: (B, T, S/16, S/16) logits of the learned prior, and looking: of
+    where the TAM looks, each None without one.
     """
 
     features: FrameFeatures
@@ -91,6 +92,7 @@ class AdaptedClip:
     relevance: Tensor | None
     visual: Tensor
     similarity: Tensor | None = None
+    looking: Tensor | None = None
 
 
 @dataclass

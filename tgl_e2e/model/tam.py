@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from timm.layers import Mlp
 from torch import Tensor, nn
 
 from tgl_e2e.model.attention import Attention, over_time, place_embedding, time_embedding
+from tgl_e2e.model.displacement import CHANNELS
 
 
 class TemporalEncoder(nn.Module):
@@ -53,10 +55,71 @@ class AlignmentBlock(nn.Module):
         return queries + self.mlp(self.mlp_norm(queries))
 
 
+class Looking(nn.Module):
+    """Where what the sentence means is, cell by cell, and how what is there moves.
+
+    The object's own displacements say what it does; a mean over more than the object does not. So
+    this map learns from masks, as the learned prior does, which it begins from where there is one.
+
+    Args:
+        top_dim: C of the decoder's features; dim: D of the frame queries.
+    """
+
+    def __init__(self, top_dim: int, text_dim: int, dim: int) -> None:
+        super().__init__()
+        self.key_norm = nn.LayerNorm(top_dim)
+        self.key = nn.Linear(top_dim, dim)
+        self.query_norm = nn.LayerNorm(text_dim)
+        self.query = nn.Linear(text_dim, dim)
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.sharpness = nn.Parameter(torch.tensor(2.0))
+        self.told = nn.Linear(2 * CHANNELS + 1, dim)
+        nn.init.zeros_(self.query.weight)
+        nn.init.zeros_(self.query.bias)
+
+    def forward(self, top: Tensor, text: Tensor, similarity: Tensor | None) -> Tensor:
+        """
+        Args:
+            top: (B * T, C, h, w) decoder's features of the clips.
+            text: (B, L, D) E_Adp of the last adapter.
+            similarity: (B, T, h, w) logits of the learned prior, or None.
+
+        Returns:
+            (B, T, h, w) logits
+        """
+        key = self.key(self.key_norm(rearrange(top, "(b t) c h w -> b t h w c", b=len(text))))
+        query = self.query(self.query_norm(text[:, 0]))  # [CLS]
+        logits = torch.einsum("bthwd,bd->bthw", key, query).float() * query.shape[-1] ** -0.5
+        return logits + self.bias + (0 if similarity is None else similarity.detach().float())
+
+    def moves(self, looking: Tensor, measured: Tensor) -> Tensor:
+        """How what is looked at moves: mean and deviation of its cells' displacements; and how
+        surely it is there.
+
+        Args:
+            looking: (B, T, h, w) logits.
+            measured: (B * T or T, 10, 2h, 2w) of :meth:`Displacement.measure`.
+
+        Returns:
+            (B, T, D), to be added to the frame queries.
+        """
+        size = looking.shape[-2:]
+        share = (self.sharpness * looking).flatten(2).softmax(dim=-1)
+        surely = (share * looking.flatten(2).sigmoid()).sum(dim=-1, keepdim=True)
+        share = F.interpolate(share.unflatten(2, size), size=measured.shape[-2:]) / 4  # nearest
+        cells = rearrange(measured, "(b t) d h w -> b t d (h w)", t=looking.shape[1])
+        share = share.flatten(2)[:, :, None]  # (B, T, 1, 2h * 2w)
+        mean = (cells * share).sum(dim=-1)
+        deviation = ((cells - mean[..., None]).square() * share).sum(dim=-1)
+        deviation = deviation.clamp(min=1e-4).sqrt()
+        return self.told(torch.cat([mean, deviation, surely], dim=-1))
+
+
 class TemporalAlignmentModule(nn.Module):
     """Scores each frame by how well it shows what the sentence says.
 
     Args:
+        top_dim: C of the decoder's features, for :class:`Looking`; None: it is left out.
         pooling: ``mean`` over positions; ``text``: the sentence looks for its object in each frame
             (attention over positions), which keeps small objects from being averaged away; or
             ``place``: that, and what is found says where it is, so that the frame queries show the
@@ -71,8 +134,10 @@ class TemporalAlignmentModule(nn.Module):
         num_heads: int,
         num_layers: int,
         pooling: str,
+        top_dim: int | None = None,
     ) -> None:
         super().__init__()
+        self.looking = None if top_dim is None else Looking(top_dim, text_dim, dim)
         self.temporal_encoder = TemporalEncoder(visual_dim, dim)
         self.visual_norm = nn.LayerNorm(visual_dim)
         self.visual_proj = nn.Linear(visual_dim, dim)
@@ -85,13 +150,21 @@ class TemporalAlignmentModule(nn.Module):
         self.head = nn.Linear(dim, 1)
         self.log_temperature = nn.Parameter(torch.zeros(1))  # tau = exp(.) stays positive
 
-    def forward(self, visual: Tensor, text: Tensor, text_mask: Tensor, times: Tensor) -> Tensor:
+    def forward(
+        self,
+        visual: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        times: Tensor,
+        moves: Tensor | None = None,
+    ) -> Tensor:
         """
         Args:
             visual: (B, T, H, W, C) F_Adp of the last adapter.
             text: (B, L, D) E_Adp of the last adapter.
             text_mask: (B, L) bool, False at padding.
             times: (B, T) in blocks.
+            moves: (B, T, D) of :meth:`Looking.moves`, or None.
 
         Returns:
             s (B, T) relevance logits, {s_t} = Linear(.) / tau.
@@ -99,6 +172,8 @@ class TemporalAlignmentModule(nn.Module):
         x = self.visual_proj(self.visual_norm(self.temporal_encoder(visual)))  # (B, T, H, W, dim)
         words = self.text_proj(self.text_norm(text))  # (B, L, dim)
         queries = self._pool(x, words)  # (B, T, dim)
+        if moves is not None:
+            queries = queries + moves
         when = time_embedding(times, queries.shape[-1]).to(queries.dtype)
         for block in self.blocks:
             queries = block(queries, when, words, text_mask)

@@ -121,9 +121,10 @@ class TGL(nn.Module):
         visual, text = prefix[1], self.text.embed(tokens)
         stages, done = [prefix[0]], 0
         steering = None if self.prior is None else self._steer(prefix, tokens, times.numel())
-        moves = None
+        measured = moves = None
         if self.displacement is not None:
-            moves = self.displacement(prefix[1], times.shape[1])
+            measured = self.displacement.measure(prefix[1], times.shape[1])
+            moves = self.displacement(measured, times.shape[1])
         for stage, (adapter, layer) in enumerate(
             zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1
         ):
@@ -143,13 +144,14 @@ class TGL(nn.Module):
         if steering is not None and steering.top is not None:
             features = FrameFeatures(features.top + steering.top, features.fine)
             similarity = rearrange(steering.similarity, "(b t) h w -> b t h w", b=batch)
-        return AdaptedClip(
-            features=features,
-            prompts=self.prompt(text, tokens.verb_mask),
-            relevance=self.tam(clip, text, tokens.mask, times) if align and self.tam else None,
-            visual=clip,
-            similarity=similarity,
-        )
+        relevance = looking = seen = None
+        if align and self.tam:
+            if self.tam.looking is not None:
+                looking = self.tam.looking(features.top, text, similarity)
+                seen = self.tam.looking.moves(looking, measured)
+            relevance = self.tam(clip, text, tokens.mask, times, seen)
+        prompts = self.prompt(text, tokens.verb_mask)
+        return AdaptedClip(features, prompts, relevance, clip, similarity, looking)
 
     def cells(self, prefix: list[Tensor]) -> Cells:
         """What N frames show, in the space of the text encoder, by the semantic prior."""

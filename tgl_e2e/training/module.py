@@ -74,7 +74,7 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
     except RuntimeError as error:
         raise _misfit(init, str(error).splitlines()[1].strip()) from None
     switched = re.compile(
-        r"(adapters|tam|prior)\..*\b(temporal|difference|displacement|pool|learned)\."
+        r"(adapters|tam|prior)\..*\b(temporal|difference|displacement|pool|looking|learned)\."
     )
     for name in (*missing, *unexpected):
         new_tam = name.startswith("tam.") and model.tam is None
@@ -121,7 +121,10 @@ class TrainingModule(nn.Module):
         if stage == "dense" and self.head is None:
             raise InputError("dense_weight is 0, but the dense stage trains for nothing else")
         learns = model.prior is not None and model.prior.learned is not None
-        if (stage == "nouns" or config.similarity_weight > 0) and not learns:
+        looks = model.tam is not None and model.tam.looking is not None
+        if (stage == "nouns" and not learns) or (
+            config.similarity_weight > 0 and not (learns or looks)
+        ):
             raise InputError(
                 "the stage nouns and similarity_weight train what the semantic prior learns, and "
                 "this network has no such part: set model.vision.prior=true, "
@@ -233,12 +236,11 @@ class TrainingModule(nn.Module):
     def _with_others(
         self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch
     ) -> dict[str, Tensor]:
-        if self.config.similarity_weight > 0:
-            similar = similarity_loss(
-                adapted.similarity.flatten(0, 1), batch.target.flatten(0, 1)
-            ).mean()
-            losses["similar"] = similar
-            losses["loss"] = losses["loss"] + self.config.similarity_weight * similar
+        for name, logits in (("similar", adapted.similarity), ("looking", adapted.looking)):
+            if self.config.similarity_weight > 0 and logits is not None:
+                amiss = similarity_loss(logits.flatten(0, 1), batch.target.flatten(0, 1)).mean()
+                losses[name] = amiss
+                losses["loss"] = losses["loss"] + self.config.similarity_weight * amiss
         if self.head is not None:
             dense = self._dense(adapted.features, batch.labels)
             losses["loss"] = losses["loss"] + self.config.dense_weight * dense.pop("loss")
