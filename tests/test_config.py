@@ -80,6 +80,7 @@ def test_wrong_values_are_named(values, named):
         ({"tam.pooling": "max"}, "tam.pooling"),
         ({"adapter.displacement": 1.5}, "adapter.displacement"),
         ({"adapter.displacement": 0.1, "adapter.kind": "samwise"}, "one or the other"),
+        ({"tam.looking": True}, "adapter.displacement"),
         ({"window": 0}, "window"),
         ({"window": 65}, "window"),
         ({"vision.image_size": 1000}, "multiple of 32"),

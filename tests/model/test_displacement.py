@@ -5,8 +5,12 @@ import torch
 from networks import build, difference, drawn_up_projections, trained_stage
 from torch import nn
 
+from tgl_e2e.data.clips import Clip, collate
 from tgl_e2e.model.adapter import CrossModalAdapter
 from tgl_e2e.model.displacement import UNIT, Displacement, displacements
+from tgl_e2e.training.config import TrainConfig
+from tgl_e2e.training.losses import similarity_loss
+from tgl_e2e.training.module import TrainingModule
 
 SMALL = {"vision.image_size": 64, "adapter.patch_sizes": [4, 2, 1], "block": 16}
 
@@ -98,10 +102,35 @@ def test_an_adapter_hears_of_it_only_after_training():
 
 @pytest.fixture(scope="module")
 def model():
-    model = build("tiny", **SMALL, **{"adapter.displacement": 0.2})
+    model = build("tiny", **SMALL, **{"adapter.displacement": 0.2, "tam.looking": True})
     for adapter in model.adapters:
         nn.init.normal_(adapter.displacement.weight, std=0.3)
     return model
+
+
+def test_masks_teach_where_to_look(model):
+    """In a network without a prior, too: similarity_weight adds the loss of the TAM's map."""
+    still = {"frames": torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)}
+    target = torch.zeros(4, 64, 64, dtype=torch.bool)
+    target[:, 8:40, 16:48] = True
+    seen = torch.tensor([True, False, True, True])
+    clip = Clip(
+        "x", text="the cat", positions=torch.arange(4), relevant=seen, target=target, **still
+    )
+    losses = {}
+    for weight in (0.0, 0.5):
+        config = TrainConfig(num_frames=4, similarity_weight=weight)
+        with drawn_up_projections(model), trained_stage(model, "align"):
+            losses[weight], output = TrainingModule(model, "align", config)(collate([clip]))
+            if weight:
+                losses[weight]["loss"].backward()
+                assert model.tam.looking.query.weight.grad.any()
+                assert model.tam.looking.told.weight.grad.any()
+                assert all(adapter.displacement.weight.grad.any() for adapter in model.adapters)
+                assert model.displacement.layers[0].weight.grad.any()
+    looking = similarity_loss(output.adapted.looking.flatten(0, 1), target).mean()
+    assert torch.allclose(losses[0.5]["looking"], looking) and "looking" not in losses[0.0]
+    assert torch.allclose(losses[0.5]["loss"], losses[0.0]["loss"] + 0.5 * looking, atol=1e-4)
 
 
 @torch.no_grad()
@@ -114,6 +143,8 @@ def test_expressions_share_what_moves(model):
         shared = model.extract_adapted(prefix, tokens, times)
         apart = model.extract_adapted([x.repeat(2, 1, 1, 1) for x in prefix], tokens, times)
         assert difference(shared.features.top, apart.features.top) < 1e-5
+        assert difference(shared.looking, apart.looking) < 1e-4
+        assert difference(shared.relevance, apart.relevance) < 1e-4
         backwards = model.extract_adapted([x.flip(0) for x in prefix], tokens, times)
         for adapter in model.adapters:
             adapter.displacement.weight.neg_()

@@ -9,7 +9,9 @@ from networks import difference
 from torch import nn
 
 from tgl_e2e.model.attention import place_embedding
-from tgl_e2e.model.tam import TemporalAlignmentModule, TemporalEncoder
+from tgl_e2e.model.displacement import CHANNELS
+from tgl_e2e.model.tam import Looking, TemporalAlignmentModule, TemporalEncoder
+from tgl_e2e.training.losses import similarity_loss
 
 B, T, H, W, C, L, D = 2, 4, 4, 4, 24, 5, 20
 
@@ -141,3 +143,50 @@ def test_temporal_encoder_starts_as_identity_and_sees_three_frames_of_one_place(
     expected = torch.zeros_like(moved)
     expected[1:4, 1, 3] = True
     assert torch.equal(moved, expected)
+
+
+@pytest.fixture
+def looking():
+    torch.manual_seed(0)
+    return Looking(top_dim=12, text_dim=D, dim=16).eval()
+
+
+def test_it_looks_where_the_prior_does_until_it_has_learned(looking):
+    top, text = torch.randn(B * T, 12, H, W), torch.randn(B, L, D)
+    similarity = torch.randn(B, T, H, W)
+    assert torch.equal(looking(top, text, similarity), similarity)
+    assert not looking(top, text, None).any()
+    target = (torch.rand(B * T, 16, 16) < 0.2).float()
+    similarity_loss(looking(top, text, similarity).flatten(0, 1), target).mean().backward()
+    assert looking.query.weight.grad.any()
+    nn.init.normal_(looking.query.weight)
+    found = looking(top, text, None)
+    assert difference(looking(top, text + torch.randn(B, L, D), None), found) > 1e-2
+    assert difference(looking(top.roll(1, 0), text, None), found) > 1e-2
+
+
+@torch.no_grad()
+def test_what_is_looked_at_decides_what_moves(looking):
+    """Two objects of which one goes right and one down, before a background at rest."""
+    measured = torch.zeros(T, CHANNELS, 2 * H, 2 * W)
+    measured[:, 0, :4, :4], measured[:, 1, 4:, 4:] = 1.0, 2.0
+    logits = torch.full((2, T, H, W), -4.0)
+    logits[0, :, :2, :2], logits[1, :, 2:, 2:] = 4.0, 4.0
+    looking.told = nn.Identity()
+    told = looking.moves(logits, measured)  # two sentences share the frames
+    assert told.shape == (2, T, 2 * CHANNELS + 1)
+    mean, deviation, surely = told.split((CHANNELS, CHANNELS, 1), dim=-1)
+    assert difference(mean[0, :, :2], torch.tensor([1.0, 0.0]).expand(T, 2)) < 1e-2
+    assert difference(mean[1, :, :2], torch.tensor([0.0, 2.0]).expand(T, 2)) < 1e-2
+    assert deviation.max() < 0.05 and surely.min() > 0.9
+    everywhere = looking.moves(torch.zeros(2, T, H, W), measured)
+    assert everywhere[0, :, CHANNELS].min() > 0.4 and (everywhere[..., -1] == 0.5).all()
+    repeated = looking.moves(logits, measured.repeat(2, 1, 1, 1))
+    assert difference(told, repeated) < 1e-6
+
+
+@torch.no_grad()
+def test_scores_hear_of_what_moves(inputs):
+    tam = build_tam("place")
+    moves = torch.randn(B, T, 16)
+    assert difference(tam(*inputs, moves), tam(*inputs)) > 1e-2

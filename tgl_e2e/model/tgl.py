@@ -111,8 +111,8 @@ class TGL(nn.Module):
         """F_Adp, rho_txt and s_t of B clips (Eq. 1, 2 and A.2.2).
 
         Args:
-            prefix: of B * T frames, clip by clip; or of T frames, one clip for all sentences: then
-                ``features.fine[0]``, which no sentence changes, is of T frames too.
+            prefix: of B * T frames, clip by clip; or of T frames, one clip for all sentences, of
+                which the first adapter makes B: ``features.fine[0]`` then is of T frames too.
             tokens: B sentences.
             times: (B, T) position of each frame in its block, in blocks.
             align: also run the TAM.
@@ -134,7 +134,6 @@ class TGL(nn.Module):
                 visual = visual + steering.last
             text = self.text.layers(text, tokens.mask, done, layer)
             done = layer
-            # Of the first stage there may be one for all sentences; the adapter gives each its own.
             clip = rearrange(visual, "(b t) h w c -> b t h w c", t=times.shape[1])
             told = () if moves is None else (moves[stage - 1],)
             clip, text = adapter(clip, text, tokens.mask, times, *told)
