@@ -148,7 +148,7 @@ def test_temporal_encoder_starts_as_identity_and_sees_three_frames_of_one_place(
 @pytest.fixture
 def looking():
     torch.manual_seed(0)
-    return Looking(top_dim=12, text_dim=D, dim=16).eval()
+    return Looking(top_dim=12, text_dim=D, dim=16, reach=0.2).eval()
 
 
 def test_it_looks_where_the_prior_does_until_it_has_learned(looking):

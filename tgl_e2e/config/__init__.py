@@ -95,11 +95,6 @@ class AdapterConfig:
     difference: bool = setting(
         False, "depth-wise convolution over time that starts as differences of frames"
     )
-    displacement: float = setting(
-        0.0,
-        "they are told how the content of each cell moves between frames of a window, looked for "
-        "within this share of the picture's side; 0: they are not",
-    )
 
 
 @dataclass(frozen=True)
@@ -124,10 +119,11 @@ class TAMConfig:
         "frame query from the feature map: 'mean', 'text' (attention pooling steered "
         "by the sentence) or 'place' (the same, with each cell's place in the picture)",
     )
-    looking: bool = setting(
-        False,
+    looking: float = setting(
+        0.0,
         "frame queries are told how what the sentence means moves, by a map of where it is that "
-        "learns from masks (similarity_weight); needs adapter.displacement",
+        "learns from masks, and displacements that are looked for within this share of the "
+        "picture's side; 0: they are not",
     )
     smooth: int = setting(
         1,
@@ -222,14 +218,8 @@ class TGLConfig:
         ):
             if value not in known:
                 raise InputError(f"{where} is {value!r}; use {' or '.join(map(repr, known))}")
-        if not 0 <= self.adapter.displacement < 1:
-            raise InputError(
-                f"adapter.displacement is {self.adapter.displacement}; give a share, from 0 up to 1"
-            )
-        if self.tam.looking and not self.adapter.displacement:
-            raise InputError("tam.looking looks at displacements: set adapter.displacement=0.16")
-        if self.adapter.displacement and self.adapter.kind == "samwise":
-            raise InputError("adapter.displacement is for adapter.kind 'tgl'; set one or the other")
+        if not 0 <= self.tam.looking < 1:
+            raise InputError(f"tam.looking is {self.tam.looking}; give a share, from 0 to below 1")
         if self.windows == "contiguous" and self.block % self.window:
             raise InputError(
                 f"block {self.block} must be a multiple of window {self.window} where windows are "

@@ -111,7 +111,6 @@ class CrossModalAdapter(nn.Module):
         dim: width of the shared space.
         patch_size: side of the temporal patches; None leaves temporal attention out.
         difference: add :class:`TemporalDifference`.
-        displacement: also hear from :class:`~tgl_e2e.model.displacement.Displacement`.
     """
 
     def __init__(
@@ -122,7 +121,6 @@ class CrossModalAdapter(nn.Module):
         num_heads: int,
         patch_size: int | None,
         difference: bool = False,
-        displacement: bool = False,
     ) -> None:
         super().__init__()
         self.visual_down = nn.Linear(visual_dim, dim)
@@ -131,7 +129,6 @@ class CrossModalAdapter(nn.Module):
         if patch_size is not None:
             self.temporal = TemporalAttention(dim, num_heads, patch_size)
         self.difference = TemporalDifference(dim) if difference else None
-        self.displacement = nn.Linear(dim // 2, dim, bias=False) if displacement else None
         self.visual_norm = nn.LayerNorm(dim)
         self.text_norm = nn.LayerNorm(dim)
         self.visual_attends_text = Attention(dim, num_heads)
@@ -143,16 +140,9 @@ class CrossModalAdapter(nn.Module):
         for up in (self.visual_up, self.text_up):
             nn.init.zeros_(up.weight)
             nn.init.zeros_(up.bias)
-        if displacement:  # a trained adapter, too, may begin to hear of it
-            nn.init.zeros_(self.displacement.weight)
 
     def forward(
-        self,
-        visual: Tensor,
-        text: Tensor,
-        text_mask: Tensor,
-        times: Tensor,
-        moves: Tensor | None = None,
+        self, visual: Tensor, text: Tensor, text_mask: Tensor, times: Tensor
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
@@ -161,7 +151,6 @@ class CrossModalAdapter(nn.Module):
             text: (B, L, D) output of a text layer.
             text_mask: (B, L) bool, False at padding.
             times: (B, T) in blocks.
-            moves: (B or 1, T, H, W, dim / 2) how cells move, with ``displacement``.
 
         Returns:
             F_Adp (B, T, H, W, C) and E_Adp (B, L, D) of Eq. 1. Each frame attends to the text; the
@@ -171,8 +160,7 @@ class CrossModalAdapter(nn.Module):
         e = self.text_down(text)  # (B, L, dim)
         e_normed = self.text_norm(e)
         # (B, T, H, W, dim): what the clip shows by itself
-        maps = (visual,) if self.displacement is None else (visual, moves)
-        x = self._by_rows(lambda visual, *moves: self._down(visual, times, *moves), *maps)
+        x = self._by_rows(lambda visual: self._down(visual, times), visual)
         x_normed = self.visual_norm(x)
         fused = self._by_rows(
             lambda visual, x, normed: visual + self._up(x, normed, e_normed, text_mask),
@@ -184,11 +172,9 @@ class CrossModalAdapter(nn.Module):
         e = e + self.text_attends_visual(e_normed, rearrange(x_normed, "b t h w d -> b (t h w) d"))
         return fused, text + self.text_up(e)
 
-    def _down(self, visual: Tensor, times: Tensor, moves: Tensor | None = None) -> Tensor:
+    def _down(self, visual: Tensor, times: Tensor) -> Tensor:
         """What the clip shows by itself: (B, T, H, W, C) -> (B, T, H, W, dim)"""
         x = self.visual_down(visual)
-        if moves is not None:
-            x = x + self.displacement(moves)
         change = 0 if self.difference is None else self.difference(x)
         if self.temporal is not None:
             x = x + self.temporal(x, times)

@@ -13,15 +13,14 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from tgl_e2e.config import AdapterConfig, TGLConfig, VisionConfig
+from tgl_e2e.config import TGLConfig, VisionConfig
 from tgl_e2e.errors import InputError
 from tgl_e2e.model.adapter import CrossModalAdapter
 from tgl_e2e.model.bases import load_sam_weights, load_timm_weights
-from tgl_e2e.model.displacement import Displacement
 from tgl_e2e.model.prior import SemanticPrior
 from tgl_e2e.model.prompt import TextPrompt
 from tgl_e2e.model.samwise import ConditionalMemory, SamwiseAdapter, SamwisePrompt
-from tgl_e2e.model.tam import TemporalAlignmentModule
+from tgl_e2e.model.tam import Looking, TemporalAlignmentModule
 from tgl_e2e.model.text import TextEncoder, encoder_sizes, load_encoder, load_tokenizer, new_encoder
 from tgl_e2e.model.trunk import TimmTrunk
 from tgl_e2e.model.vision import Vision
@@ -42,7 +41,6 @@ class Parts:
     config: TGLConfig
     vision: Vision
     text: TextEncoder
-    displacement: Displacement | None
     adapters: nn.ModuleList
     prompt: TextPrompt | SamwisePrompt
     tam: TemporalAlignmentModule | None
@@ -89,7 +87,6 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
         config=config,
         vision=vision,
         text=text,
-        displacement=build_displacement(config.adapter),
         adapters=build_adapters(config, vision, text.dim),
         prompt=PROMPTS[config.prompt.kind](text.dim, vision.dim),
         tam=build_tam(config, vision, text.dim) if config.tam.enabled else None,
@@ -100,14 +97,9 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
 
 def build_tam(config: TGLConfig, vision: Vision, text_dim: int) -> TemporalAlignmentModule:
     tam = config.tam
+    looking = Looking(vision.dim, text_dim, tam.dim, tam.looking) if tam.looking else None
     sizes = (vision.stage_dims[3], text_dim, tam.dim, tam.num_heads, tam.num_layers)
-    return TemporalAlignmentModule(*sizes, tam.pooling, vision.dim if tam.looking else None)
-
-
-def build_displacement(adapter: AdapterConfig) -> Displacement | None:
-    if not adapter.displacement:
-        return None
-    return Displacement(adapter.dim // 2, adapter.displacement)
+    return TemporalAlignmentModule(*sizes, tam.pooling, looking)
 
 
 def build_adapters(config: TGLConfig, vision: Vision, text_dim: int) -> nn.ModuleList:
@@ -125,8 +117,7 @@ def build_adapters(config: TGLConfig, vision: Vision, text_dim: int) -> nn.Modul
         if adapter.kind == "samwise":
             adapters.append(SamwiseAdapter(*sizes))
         else:
-            told = adapter.displacement > 0
-            adapters.append(CrossModalAdapter(*sizes, adapter.difference, told))
+            adapters.append(CrossModalAdapter(*sizes, adapter.difference))
     return adapters
 
 

@@ -1,4 +1,4 @@
-"""How the content of each cell moves between the frames of a window, told to the adapters.
+"""How the content of each cell moves between the frames of a window.
 
 What an expression says of motion depends on it, and attention between tokens of a frozen trunk
 would have to learn from clips alone to find the same thing again. Matching finds it unlearned: the
@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 SHARPNESS = 40.0  # of the softmax over cosine similarities
 UNIT = 1 / 16  # of a displacement: this share of the picture's side
@@ -60,66 +60,36 @@ def _mean_step(alike: Tensor, steps: Tensor) -> Tensor:
     return torch.cat([mean, (chance * alike).sum(dim=1, keepdim=True)], dim=1)
 
 
-class Displacement(nn.Module):
-    """Tells the adapters of a window how everything in it moves, whatever the sentence.
+@torch.no_grad()
+def measure(second: Tensor, frames: int, reach: float) -> Tensor:
+    """How the cells of windows move: displacements (right, down) until the next frame and since the
+    last one, in UNIT; both again without what most of the picture does, the camera's share; and how
+    alike what was found is. At either end of a window the other neighbour stands for the missing
+    one; a frame by itself does not move.
 
     Args:
-        dim: D of what each adapter is told.
+        second: (N * T, H, W, C) the trunk's second stage.
+        frames: T of a window.
         reach: furthest displacement between two frames, as share of the picture's side.
+
+    Returns:
+        (N * T, 10, H, W)
     """
-
-    def __init__(self, dim: int, reach: float) -> None:
-        super().__init__()
-        self.reach = reach
-        self.layers = nn.Sequential(
-            nn.Conv2d(CHANNELS, dim, kernel_size=3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(dim, dim, kernel_size=3, padding=1),  # what turns or grows moves unevenly
-            nn.GELU(),
-        )
-
-    def forward(self, measured: Tensor, frames: int) -> list[Tensor]:
-        """
-        Args:
-            measured: (N * T, 10, H, W) of :meth:`measure`.
-            frames: T of a window.
-
-        Returns:
-            (N, T, H_k, W_k, D) at strides 8, 16 and 32.
-        """
-        told = self.layers(measured)
-        levels = [told, F.avg_pool2d(told, 2), F.avg_pool2d(told, 4)]
-        return [rearrange(x, "(n t) d h w -> n t h w d", t=frames) for x in levels]
-
-    @torch.no_grad()
-    def measure(self, second: Tensor, frames: int) -> Tensor:
-        """Displacements (right, down) until the next frame and since the last one, in UNIT; both
-        again without what most of the picture does, the camera's share; and how alike what was
-        found is. At either end of the window the other neighbour stands for the missing one; a
-        frame by itself does not move.
-
-        Args:
-            second: (N * T, H, W, C) the trunk's second stage.
-            frames: T of a window.
-
-        Returns:
-            (N * T, 10, H, W)
-        """
-        maps = rearrange(second.detach().float(), "(n t) h w c -> n t c h w", t=frames)
-        count, _, _, height, width = maps.shape
-        if frames == 1:
-            return maps.new_zeros(count, CHANNELS, height, width)
-        maps = maps - maps.mean(dim=(1, 3, 4), keepdim=True)
-        radius = max(1, round(self.reach * width))
-        with torch.autocast(maps.device.type, enabled=False):
-            pairs = [displacements(x[:-1], x[1:], radius) for x in maps]  # a window stays in cache
-        ahead, behind = (torch.stack(x) for x in zip(*pairs, strict=True))  # (N, T - 1, 3, H, W)
-        turned = maps.new_tensor([-1.0, -1.0, 1.0]).view(3, 1, 1)
-        ahead, behind = (
-            torch.cat([ahead, behind[:, -1:] * turned], dim=1),
-            torch.cat([ahead[:, :1] * turned, behind], dim=1),
-        )
-        moved = torch.cat([ahead[:, :, :2], behind[:, :, :2]], dim=2) / (UNIT * width)
-        camera = moved.flatten(3).median(dim=3).values[..., None, None]  # (N, T, 4, 1, 1)
-        alike = (ahead[:, :, 2:], behind[:, :, 2:])
-        return torch.cat([moved, moved - camera, *alike], dim=2).flatten(0, 1)
+    maps = rearrange(second.detach().float(), "(n t) h w c -> n t c h w", t=frames)
+    count, _, _, height, width = maps.shape
+    if frames == 1:
+        return maps.new_zeros(count, CHANNELS, height, width)
+    maps = maps - maps.mean(dim=(1, 3, 4), keepdim=True)
+    radius = max(1, round(reach * width))
+    with torch.autocast(maps.device.type, enabled=False):
+        pairs = [displacements(x[:-1], x[1:], radius) for x in maps]  # a window stays in cache
+    ahead, behind = (torch.stack(x) for x in zip(*pairs, strict=True))  # (N, T - 1, 3, H, W)
+    turned = maps.new_tensor([-1.0, -1.0, 1.0]).view(3, 1, 1)
+    ahead, behind = (
+        torch.cat([ahead, behind[:, -1:] * turned], dim=1),
+        torch.cat([ahead[:, :1] * turned, behind], dim=1),
+    )
+    moved = torch.cat([ahead[:, :, :2], behind[:, :, :2]], dim=2) / (UNIT * width)
+    camera = moved.flatten(3).median(dim=3).values[..., None, None]  # (N, T, 4, 1, 1)
+    alike = (ahead[:, :, 2:], behind[:, :, 2:])
+    return torch.cat([moved, moved - camera, *alike], dim=2).flatten(0, 1)

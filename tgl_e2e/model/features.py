@@ -12,6 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from typing import Self
 
+    from tgl_e2e.model.tam import Evidence
+
 ABSENT_LOGIT = -1024.0  # SAM2's mask logit where it thinks that the object is absent
 
 
@@ -84,7 +86,7 @@ class AdaptedClip:
     features: F_Adp of B * T frames (clip by clip); prompts: (B, 1, C) rho_txt; relevance: (B, T)
     logits s_t, None where not asked for; visual: (B, T, H, W, C) last stage, for pictures and
     auxiliary losses; similarity: (B, T, S/16, S/16) logits of the learned prior, and looking: of
-    where the TAM looks, each None without one.
+    where the TAM looks, each None without one; evidence: what the TAM had, None without it.
     """
 
     features: FrameFeatures
@@ -93,6 +95,7 @@ class AdaptedClip:
     visual: Tensor
     similarity: Tensor | None = None
     looking: Tensor | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
@@ -9,7 +11,8 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from tgl_e2e.model.attention import Attention, over_time, place_embedding, time_embedding
-from tgl_e2e.model.displacement import CHANNELS
+from tgl_e2e.model.displacement import CHANNELS, measure
+from tgl_e2e.model.features import Tensors
 
 
 class TemporalEncoder(nn.Module):
@@ -55,6 +58,28 @@ class AlignmentBlock(nn.Module):
         return queries + self.mlp(self.mlp_norm(queries))
 
 
+SEEN = 0.5  # share of training clips in which more than what moves is seen
+
+
+@dataclass
+class Evidence(Tensors):
+    """What the TAM has of B clips of T frames.
+
+    visual (B, T, H, W, C): F_Adp of the last adapter. text (B, L, D): E_Adp of the last adapter;
+    text_mask (B, L) bool, False at padding. times (B, T) in blocks. For :class:`Looking`, or None:
+    top (B, T, C', h, w), the decoder's features; similarity (B, T, h, w), logits of the learned
+    prior; measured (B, T, 10, 2h, 2w), of :func:`~tgl_e2e.model.displacement.measure`.
+    """
+
+    visual: Tensor
+    text: Tensor
+    text_mask: Tensor
+    times: Tensor
+    top: Tensor | None = None
+    similarity: Tensor | None = None
+    measured: Tensor | None = None
+
+
 class Looking(nn.Module):
     """Where what the sentence means is, cell by cell, and how what is there moves.
 
@@ -63,10 +88,12 @@ class Looking(nn.Module):
 
     Args:
         top_dim: C of the decoder's features; dim: D of the frame queries.
+        reach: of displacements between two frames, as share of the picture's side.
     """
 
-    def __init__(self, top_dim: int, text_dim: int, dim: int) -> None:
+    def __init__(self, top_dim: int, text_dim: int, dim: int, reach: float) -> None:
         super().__init__()
+        self.reach = reach
         self.key_norm = nn.LayerNorm(top_dim)
         self.key = nn.Linear(top_dim, dim)
         self.query_norm = nn.LayerNorm(text_dim)
@@ -80,14 +107,12 @@ class Looking(nn.Module):
     def forward(self, top: Tensor, text: Tensor, similarity: Tensor | None) -> Tensor:
         """
         Args:
-            top: (B * T, C, h, w) decoder's features of the clips.
-            text: (B, L, D) E_Adp of the last adapter.
-            similarity: (B, T, h, w) logits of the learned prior, or None.
+            top, text, similarity: as in :class:`Evidence`.
 
         Returns:
             (B, T, h, w) logits
         """
-        key = self.key(self.key_norm(rearrange(top, "(b t) c h w -> b t h w c", b=len(text))))
+        key = self.key(self.key_norm(rearrange(top, "b t c h w -> b t h w c")))
         query = self.query(self.query_norm(text[:, 0]))  # [CLS]
         logits = torch.einsum("bthwd,bd->bthw", key, query).float() * query.shape[-1] ** -0.5
         return logits + self.bias + (0 if similarity is None else similarity.detach().float())
@@ -98,7 +123,7 @@ class Looking(nn.Module):
 
         Args:
             looking: (B, T, h, w) logits.
-            measured: (B * T or T, 10, 2h, 2w) of :meth:`Displacement.measure`.
+            measured: as in :class:`Evidence`.
 
         Returns:
             (B, T, D), to be added to the frame queries.
@@ -107,7 +132,7 @@ class Looking(nn.Module):
         share = (self.sharpness * looking).flatten(2).softmax(dim=-1)
         surely = (share * looking.flatten(2).sigmoid()).sum(dim=-1, keepdim=True)
         share = F.interpolate(share.unflatten(2, size), size=measured.shape[-2:]) / 4  # nearest
-        cells = rearrange(measured, "(b t) d h w -> b t d (h w)", t=looking.shape[1])
+        cells = measured.float().flatten(3)
         share = share.flatten(2)[:, :, None]  # (B, T, 1, 2h * 2w)
         mean = (cells * share).sum(dim=-1)
         deviation = ((cells - mean[..., None]).square() * share).sum(dim=-1)
@@ -119,7 +144,6 @@ class TemporalAlignmentModule(nn.Module):
     """Scores each frame by how well it shows what the sentence says.
 
     Args:
-        top_dim: C of the decoder's features, for :class:`Looking`; None: it is left out.
         pooling: ``mean`` over positions; ``text``: the sentence looks for its object in each frame
             (attention over positions), which keeps small objects from being averaged away; or
             ``place``: that, and what is found says where it is, so that the frame queries show the
@@ -134,10 +158,10 @@ class TemporalAlignmentModule(nn.Module):
         num_heads: int,
         num_layers: int,
         pooling: str,
-        top_dim: int | None = None,
+        looking: Looking | None = None,
     ) -> None:
         super().__init__()
-        self.looking = None if top_dim is None else Looking(top_dim, text_dim, dim)
+        self.looking = looking
         self.temporal_encoder = TemporalEncoder(visual_dim, dim)
         self.visual_norm = nn.LayerNorm(visual_dim)
         self.visual_proj = nn.Linear(visual_dim, dim)
@@ -173,12 +197,47 @@ class TemporalAlignmentModule(nn.Module):
         words = self.text_proj(self.text_norm(text))  # (B, L, dim)
         queries = self._pool(x, words)  # (B, T, dim)
         if moves is not None:
+            if self.training:  # what frames look like is soon known by heart, what moves is not
+                queries = queries * (torch.rand(len(queries), 1, 1, device=x.device) < SEEN)
             queries = queries + moves
         when = time_embedding(times, queries.shape[-1]).to(queries.dtype)
         for block in self.blocks:
             queries = block(queries, when, words, text_mask)
         score = self.head(self.head_norm(queries)).squeeze(-1)  # (B, T)
         return score.float() / self.log_temperature.exp()
+
+    def evidence(
+        self,
+        visual: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        times: Tensor,
+        top: Tensor,
+        similarity: Tensor | None,
+        second: Tensor,
+    ) -> Evidence:
+        """What of B clips of T frames is needed.
+
+        Args:
+            top: (B * T, C', h, w); second: (B * T or T, 2h, 2w, C) the trunk's second stage.
+        """
+        if self.looking is None:
+            return Evidence(visual, text, text_mask, times)
+        frames = times.shape[1]
+        top, measured = (
+            rearrange(x, "(b t) d h w -> b t d h w", t=frames)
+            for x in (top, measure(second, frames, self.looking.reach))
+        )
+        measured = measured.expand(len(top), -1, -1, -1, -1)
+        return Evidence(visual, text, text_mask, times, top, similarity, measured)
+
+    def align(self, evidence: Evidence) -> tuple[Tensor, Tensor | None]:
+        """s (B, T), and where it looked: (B, T, h, w) logits, or None."""
+        e, looking, moves = evidence, None, None
+        if self.looking is not None:
+            looking = self.looking(e.top, e.text, e.similarity)
+            moves = self.looking.moves(looking, e.measured)
+        return self(e.visual, e.text, e.text_mask, e.times, moves), looking
 
     def _pool(self, x: Tensor, words: Tensor) -> Tensor:
         if self.pool is None:

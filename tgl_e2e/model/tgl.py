@@ -37,7 +37,6 @@ class TGL(nn.Module):
         self.config = parts.config
         self.vision = parts.vision
         self.text = parts.text
-        self.displacement = parts.displacement
         self.adapters = parts.adapters
         self.prompt = parts.prompt
         self.tam = parts.tam
@@ -84,7 +83,7 @@ class TGL(nn.Module):
             ),
             "sam2": count("vision."),
             "roberta": count("text."),
-            "adapters": count("adapters.", "displacement."),
+            "adapters": count("adapters."),
             "prompt": count("prompt."),
             "tam": count("tam."),
         }
@@ -121,10 +120,6 @@ class TGL(nn.Module):
         visual, text = prefix[1], self.text.embed(tokens)
         stages, done = [prefix[0]], 0
         steering = None if self.prior is None else self._steer(prefix, tokens, times.numel())
-        measured = moves = None
-        if self.displacement is not None:
-            measured = self.displacement.measure(prefix[1], times.shape[1])
-            moves = self.displacement(measured, times.shape[1])
         for stage, (adapter, layer) in enumerate(
             zip(self.adapters, self.config.text.adapter_layers, strict=True), start=1
         ):
@@ -135,22 +130,20 @@ class TGL(nn.Module):
             text = self.text.layers(text, tokens.mask, done, layer)
             done = layer
             clip = rearrange(visual, "(b t) h w c -> b t h w c", t=times.shape[1])
-            told = () if moves is None else (moves[stage - 1],)
-            clip, text = adapter(clip, text, tokens.mask, times, *told)
+            clip, text = adapter(clip, text, tokens.mask, times)
             visual = rearrange(clip, "b t h w c -> (b t) h w c")
             stages.append(visual)
         features, similarity = self.vision.neck(stages), None
         if steering is not None and steering.top is not None:
             features = FrameFeatures(features.top + steering.top, features.fine)
             similarity = rearrange(steering.similarity, "(b t) h w -> b t h w", b=batch)
-        relevance = looking = seen = None
+        relevance = looking = evidence = None
         if align and self.tam:
-            if self.tam.looking is not None:
-                looking = self.tam.looking(features.top, text, similarity)
-                seen = self.tam.looking.moves(looking, measured)
-            relevance = self.tam(clip, text, tokens.mask, times, seen)
+            seen = (clip, text, tokens.mask, times, features.top, similarity, prefix[1])
+            evidence = self.tam.evidence(*seen)
+            relevance, looking = self.tam.align(evidence)
         prompts = self.prompt(text, tokens.verb_mask)
-        return AdaptedClip(features, prompts, relevance, clip, similarity, looking)
+        return AdaptedClip(features, prompts, relevance, clip, similarity, looking, evidence)
 
     def cells(self, prefix: list[Tensor]) -> Cells:
         """What N frames show, in the space of the text encoder, by the semantic prior."""
@@ -205,7 +198,7 @@ class TGL(nn.Module):
 
     # --- training --------------------------------------------------------------------------
 
-    def _encode(
+    def encode(
         self, frames: Tensor, texts: list[str], positions: Tensor
     ) -> tuple[list[Tensor], AdaptedClip]:
         tokens = self.text.tokenize(texts).to(frames.device)
@@ -223,7 +216,7 @@ class TGL(nn.Module):
             Prediction of the N frames that take the language path; which they are, (B, T) bool; and
             the adapted clip with the TAM's scores.
         """
-        _, adapted = self._encode(frames, texts, positions)
+        _, adapted = self.encode(frames, texts, positions)
         language = relevant | ~relevant.any(dim=1, keepdim=True)  # (B, T)
         clip, frame = language.nonzero(as_tuple=True)
         prediction = self.segment(
@@ -256,7 +249,7 @@ class TGL(nn.Module):
         Shapes:
             masks (B, T, S/4, S/4), presence (B, T), relevance (B, T) or None for T = 1.
         """
-        prefix, adapted = self._encode(frames, texts, positions)
+        prefix, adapted = self.encode(frames, texts, positions)
         path = self.dual_path
         language = path.language(relevant | ~relevant.any(dim=1, keepdim=True))  # (B, T)
         features = adapted.features

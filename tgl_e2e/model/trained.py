@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tgl_e2e.config import TGLConfig
 
-STAGES = ("dense", "nouns", "image", "align", "video")
+STAGES = ("dense", "nouns", "image", "align", "video", "moments")
 SINGLE_FRAMES = ("dense", "nouns", "image")  # neither memory nor TAM learn anything there
 
 # The bases of the paper: SAM2's image encoder and prompt encoder, and RoBERTa. Around a timm trunk
@@ -72,6 +72,8 @@ def is_trained(name: str, stage: str, config: TGLConfig) -> bool:
         return not freeze_bases and _within(name, _DENSE)
     if stage == "nouns":
         return _within(name, ("prior.learned",)) and not _within(name, _STEERING)
+    if stage == "moments":  # the TAM alone: masks stay as they are
+        return _within(name, ("tam",))
     if _within(name, (*_UNUSED, "conditional")) or (freeze_bases and is_base(name, config)):
         return False
     if stage == "image":

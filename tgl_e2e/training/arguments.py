@@ -145,6 +145,8 @@ def resolve(
             f"num_frames is {train.num_frames}; stage {stage} trains on "
             + ("single frames: num_frames=1" if single else "2 frames or more")
         )
+    if train.distinct and stage != "moments":
+        raise InputError(f"distinct is for the stage moments, not for {stage}")
     model = TGLConfig.from_preset(arguments.config)
     if init and (init / CONFIG_NAME).is_file():
         model = TGLConfig.load(init)

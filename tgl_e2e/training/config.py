@@ -20,8 +20,8 @@ _LIMITS = {
     ),
     "at least 0": (
         lambda x: x >= 0,
-        "steps clips_per_expression seed workers warmup weight_decay dice_weight focal_weight "
-        "tam_weight presence_weight dense_weight similarity_weight",
+        "steps distinct clips_per_expression seed workers warmup weight_decay dice_weight "
+        "focal_weight tam_weight presence_weight dense_weight similarity_weight",
     ),
     "greater than 0": (lambda x: x > 0, "lr sam_lr_factor clip_norm epochs"),
     "a share, from 0 to 1": (
@@ -58,6 +58,11 @@ class TrainConfig:
     )
     skip_bad_expressions: bool = setting(False, "leave out and count empty or too long expressions")
     batch_size: int = setting(4, "clips per optimizer step, over all processes and accumulation")
+    distinct: int = setting(
+        0,
+        "stage moments: so many clips, a multiple of batch_size, that come again and again, and of "
+        "which the frozen network is run once; 0: every clip is new",
+    )
     accumulation: int = setting(1, "backward passes per optimizer step")
     num_frames: int = setting(8, "T, frames of a clip; 1 in the stages dense, nouns and image")
     static: bool = setting(False, "scenes in which nothing moves (stages of single frames)")
@@ -145,6 +150,8 @@ class TrainConfig:
             for name in names.split():
                 if not right(getattr(self, name)):
                     raise InputError(f"{name} is {getattr(self, name)}; it must be {words}")
+        if self.distinct % self.batch_size:
+            raise InputError(f"distinct {self.distinct} must be a multiple of {self.batch_size}")
         full, medium = self.full_share, self.medium_share
         if full + medium > 1:
             raise InputError(f"full_share {full}, medium_share {medium}: together more than 1")

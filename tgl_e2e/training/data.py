@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from tgl_e2e.data.clips import Clip, ClipOptions
@@ -47,6 +48,27 @@ class MixedClips(Dataset):
         return clip
 
 
+class RepeatedClips(Dataset):
+    """The first ``distinct`` clips again and again. Those that were asked for before come without
+    their frames and target: what was made of them is kept."""
+
+    def __init__(self, clips: Dataset, distinct: int) -> None:
+        self.clips = clips
+        self.distinct = distinct
+        self.seen: dict[int, Clip] = {}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Clip:
+        index %= self.distinct
+        if index in self.seen:
+            return self.seen[index]
+        clip, nothing = self.clips[index], torch.empty(0)
+        self.seen[index] = replace(clip, frames=nothing, target=nothing)
+        return clip
+
+
 def training_clips(
     config: TrainConfig, options: ClipOptions, check: Check = None
 ) -> tuple[Dataset, int]:
@@ -72,7 +94,7 @@ def training_clips(
     if not steps:
         steps = max(1, round(config.epochs * clips.epoch_length / config.batch_size))
         clips.length = steps * config.batch_size
-    return clips, steps
+    return RepeatedClips(clips, config.distinct) if config.distinct else clips, steps
 
 
 def validation_clips(
@@ -82,7 +104,7 @@ def validation_clips(
     if not config.valid_split:
         return None
     fills = "fill" in options.cues  # which exist at level full alone
-    kept = ("num_frames", "block", "windows", "size", "fill", "static", "cues")
+    kept = ["num_frames", "block", "windows", "size", "fill", "static", "cues", "uniform_share"]
     plain = ClipOptions(
         **{name: getattr(options, name) for name in kept},
         full_share=1.0 if fills else 0.35,

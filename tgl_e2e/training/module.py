@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ from tgl_e2e.model.checkpoint import save_checkpoint
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.dense import DenseHead
 from tgl_e2e.model.features import AdaptedClip, TGLOutput
+from tgl_e2e.model.tam import Evidence
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.training.config import TrainConfig
 from tgl_e2e.training.losses import LossWeights, dense_loss, noun_loss, similarity_loss, tgl_loss
@@ -73,14 +76,11 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
         missing, unexpected = fresh.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise _misfit(init, str(error).splitlines()[1].strip()) from None
-    switched = re.compile(
-        r"(adapters|tam|prior)\..*\b(temporal|difference|displacement|pool|looking|learned)\."
-    )
+    switched = re.compile(r"(adapters|tam|prior)\..*\b(temporal|difference|pool|looking|learned)\.")
     for name in (*missing, *unexpected):
         new_tam = name.startswith("tam.") and model.tam is None
         new_verbs = name.startswith("prompt.verbs.") and model.config.prompt.kind == "samwise"
-        new_moves = name.startswith("displacement.")
-        if not (name in begun or new_tam or new_verbs or new_moves or switched.match(name)):
+        if not (name in begun or new_tam or new_verbs or switched.match(name)):
             raise _misfit(init, f"tensor {name!r}")
     return fresh
 
@@ -108,8 +108,8 @@ class TrainingModule(nn.Module):
 
     Args:
         stage: ``dense`` (image encoder and head alone), ``nouns`` (what the semantic prior learns),
-            ``image`` (T = 1), ``align`` (clips, language path and TAM without memory) or ``video``
-            (everything).
+            ``image`` (T = 1), ``align`` (clips, language path and TAM without memory), ``video``
+            (everything) or ``moments`` (the TAM alone).
     """
 
     def __init__(self, model: TGL, stage: str, config: TrainConfig) -> None:
@@ -133,6 +133,7 @@ class TrainingModule(nn.Module):
         weights = "dice_weight focal_weight tam_weight presence_weight dice_per_frame focal_alpha"
         self.weights = LossWeights(*(getattr(config, name) for name in weights.split()))
         self._names: dict[str, Tensor] = {}  # of names that were embedded
+        self._kept: dict[str, tuple[Evidence, Tensor]] = {}  # of clips that come again
         model.set_stage(stage)
         model.vision.checkpointing = config.checkpointing
 
@@ -191,7 +192,9 @@ class TrainingModule(nn.Module):
             return self._dense(self.model.extract_plain(prefix), batch.labels), None
         if self.stage == "nouns":
             return self._nouns(batch), None
-        if self.stage == "align":
+        if self.stage == "moments" and self.training:
+            return self._moments(batch), None
+        if self.stage in ("align", "moments"):
             return self._align(batch)
         teach = self.training and self.config.remember_target > 0
         taught = (batch.target, batch.remember) if teach else (None, None)
@@ -212,6 +215,25 @@ class TrainingModule(nn.Module):
         losses = tgl_loss(*predicted, batch.target, batch.relevant, language, weights=self.weights)
         output = TGLOutput(masks, presence, adapted.relevance, adapted)
         return self._with_others(losses, adapted, batch), output
+
+    def _moments(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """The TAM alone. All else is frozen: of clips that come again, what it has of them is kept
+        in memory (1.7 MB a clip in bfloat16 for 8 frames of 320 x 320)."""
+        if not all(name in self._kept for name in batch.names):
+            with torch.no_grad():
+                _, adapted = self.model.encode(batch.frames, batch.texts, batch.positions)
+            evidence, size = adapted.evidence, adapted.features.top.shape[-2:]
+            where = F.interpolate(batch.target.float(), size=size, mode="area").half()
+            if self.config.distinct:
+                rows = [evidence[n : n + 1].map(_packed) for n in range(len(evidence))]
+                self._kept.update(zip(batch.names, zip(rows, where, strict=True), strict=True))
+        else:
+            rows, parts = zip(*(self._kept[name] for name in batch.names), strict=True)
+            evidence, where = joined(rows).map(_unpacked), torch.stack(parts)
+        relevance, looking = self.model.tam.align(evidence)
+        losses = {"tam": F.binary_cross_entropy_with_logits(relevance, batch.relevant.float())}
+        losses["loss"] = self.config.tam_weight * losses["tam"]
+        return self._with_maps(losses, {"looking": looking}, where)
 
     def _nouns(self, batch: ClipBatch) -> dict[str, Tensor]:
         if "noun" not in batch.labels:
@@ -236,15 +258,23 @@ class TrainingModule(nn.Module):
     def _with_others(
         self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch
     ) -> dict[str, Tensor]:
-        for name, logits in (("similar", adapted.similarity), ("looking", adapted.looking)):
-            if self.config.similarity_weight > 0 and logits is not None:
-                amiss = similarity_loss(logits.flatten(0, 1), batch.target.flatten(0, 1)).mean()
-                losses[name] = amiss
-                losses["loss"] = losses["loss"] + self.config.similarity_weight * amiss
+        maps = {"similar": adapted.similarity, "looking": adapted.looking}
+        losses = self._with_maps(losses, maps, batch.target)
         if self.head is not None:
             dense = self._dense(adapted.features, batch.labels)
             losses["loss"] = losses["loss"] + self.config.dense_weight * dense.pop("loss")
             losses.update({f"dense/{name}": value for name, value in dense.items()})
+        return losses
+
+    def _with_maps(
+        self, losses: dict[str, Tensor], maps: dict[str, Tensor | None], target: Tensor
+    ) -> dict[str, Tensor]:
+        """Adds the losses of maps (B, T, h, w) of where the target (B, T, H, W) is."""
+        weight = self.config.similarity_weight
+        for name, logits in maps.items():
+            if weight > 0 and logits is not None:
+                losses[name] = similarity_loss(logits.flatten(0, 1), target.flatten(0, 1)).mean()
+                losses["loss"] = losses["loss"] + weight * losses[name]
         return losses
 
     def _dense(self, features, labels: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -252,3 +282,24 @@ class TrainingModule(nn.Module):
         if self.stage in ("dense", "image"):
             logits.pop("motion")  # one frame shows no motion
         return dense_loss(logits, {name: labels[name] for name in logits})
+
+
+def _packed(x: Tensor) -> Tensor:
+    """Half as large, where it is large."""
+    return x.to(torch.bfloat16 if x.is_floating_point() and x.dim() > 3 else x.dtype).clone()
+
+
+def _unpacked(x: Tensor) -> Tensor:
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def joined(clips: Sequence[Evidence]) -> Evidence:
+    """Clips of one length, whose sentences are padded to the longest."""
+    longest = max(clip.text.shape[1] for clip in clips)
+
+    def padded(clip: Evidence) -> Evidence:
+        more = longest - clip.text.shape[1]
+        text, mask = F.pad(clip.text, (0, 0, 0, more)), F.pad(clip.text_mask, (0, more))
+        return replace(clip, text=text, text_mask=mask)
+
+    return Evidence.cat([padded(clip) for clip in clips])
