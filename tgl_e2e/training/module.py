@@ -223,7 +223,7 @@ class TrainingModule(nn.Module):
             with torch.no_grad():
                 _, adapted = self.model.encode(batch.frames, batch.texts, batch.positions)
             evidence, size = adapted.evidence, adapted.features.top.shape[-2:]
-            where = F.interpolate(batch.target.float(), size=size, mode="area").half()
+            where = F.interpolate(batch.target.float(), size=size, mode="area").bfloat16()
             if self.config.distinct:
                 rows = [evidence[n : n + 1].map(_packed) for n in range(len(evidence))]
                 self._kept.update(zip(batch.names, zip(rows, where, strict=True), strict=True))
