@@ -1,13 +1,11 @@
-"""How cells move: found by matching, told to the adapters, the same in every path."""
+"""How cells move: found by matching, told to the TAM by where masks say that it looks."""
 
 import pytest
 import torch
 from networks import build, difference, drawn_up_projections, trained_stage
-from torch import nn
 
 from tgl_e2e.data.clips import Clip, collate
-from tgl_e2e.model.adapter import CrossModalAdapter
-from tgl_e2e.model.displacement import UNIT, Displacement, displacements
+from tgl_e2e.model.displacement import CHANNELS, UNIT, displacements, measure
 from tgl_e2e.training.config import TrainConfig
 from tgl_e2e.training.losses import similarity_loss
 from tgl_e2e.training.module import TrainingModule
@@ -58,7 +56,7 @@ def test_what_is_told_of_a_window():
         view[:, 5:11, 2 + 2 * t : 8 + 2 * t] = thing
         frames.append(view.permute(1, 2, 0))
     window = torch.stack(frames)
-    told = Displacement(8, 3 / 16).measure(torch.cat([window, window.flip(0)]), 4)
+    told = measure(torch.cat([window, window.flip(0)]), 4, 3 / 16)
     assert told.shape == (8, 10, 16, 16)
     cell = 1 / 16 / UNIT
     for t, inside in ((1, (8, 7)), (2, (8, 9))):
@@ -75,37 +73,13 @@ def test_what_is_told_of_a_window():
 
 
 def test_a_frame_by_itself_does_not_move():
-    told = Displacement(8, 0.2)
-    measured = told.measure(torch.randn(3, 16, 16, 4), 1)
-    assert not measured.any()
-    assert [x.shape for x in told(measured, 1)] == [(3, 1, side, side, 8) for side in (16, 8, 4)]
-
-
-def test_an_adapter_hears_of_it_only_after_training():
-    torch.manual_seed(0)
-    adapter = CrossModalAdapter(24, 20, 16, 4, 4, displacement=True).eval()
-    nn.init.normal_(adapter.visual_up.weight)
-    mask, times = torch.ones(1, 5, dtype=torch.bool), torch.arange(3)[None] / 8
-    visual, text, moves = (
-        torch.randn(1, 3, 8, 8, 24),
-        torch.randn(1, 5, 20),
-        torch.randn(2, 1, 3, 8, 8, 8),
-    )
-    before = [adapter(visual, text, mask, times, m)[0] for m in moves]
-    assert torch.equal(*before)
-    nn.init.normal_(adapter.displacement.weight)
-    after = [adapter(visual, text, mask, times, m)[0] for m in moves]
-    assert difference(*after) > 1e-2
-    with torch.no_grad():  # strip by strip
-        assert difference(adapter(visual, text, mask, times, moves[0])[0], after[0]) < 1e-5
+    measured = measure(torch.randn(3, 16, 16, 4), 1, 0.2)
+    assert measured.shape == (3, CHANNELS, 16, 16) and not measured.any()
 
 
 @pytest.fixture(scope="module")
 def model():
-    model = build("tiny", **SMALL, **{"adapter.displacement": 0.2, "tam.looking": True})
-    for adapter in model.adapters:
-        nn.init.normal_(adapter.displacement.weight, std=0.3)
-    return model
+    return build("tiny", **SMALL, **{"tam.looking": 0.2})
 
 
 def test_masks_teach_where_to_look(model):
@@ -126,8 +100,6 @@ def test_masks_teach_where_to_look(model):
                 losses[weight]["loss"].backward()
                 assert model.tam.looking.query.weight.grad.any()
                 assert model.tam.looking.told.weight.grad.any()
-                assert all(adapter.displacement.weight.grad.any() for adapter in model.adapters)
-                assert model.displacement.layers[0].weight.grad.any()
     looking = similarity_loss(output.adapted.looking.flatten(0, 1), target).mean()
     assert torch.allclose(losses[0.5]["looking"], looking) and "looking" not in losses[0.0]
     assert torch.allclose(losses[0.5]["loss"], losses[0.0]["loss"] + 0.5 * looking, atol=1e-4)
@@ -146,22 +118,20 @@ def test_expressions_share_what_moves(model):
         assert difference(shared.looking, apart.looking) < 1e-4
         assert difference(shared.relevance, apart.relevance) < 1e-4
         backwards = model.extract_adapted([x.flip(0) for x in prefix], tokens, times)
-        for adapter in model.adapters:
-            adapter.displacement.weight.neg_()
-        otherwise = model.extract_adapted(prefix, tokens, times)
-        for adapter in model.adapters:
-            adapter.displacement.weight.neg_()
-    assert difference(shared.features.top, otherwise.features.top) > 1e-3
-    assert difference(shared.features.top, backwards.features.top) > 1e-3
+        assert difference(shared.relevance, backwards.relevance.flip(1)) > 1e-4
+        with torch.no_grad():
+            model.tam.looking.told.weight.neg_()
+            otherwise = model.extract_adapted(prefix, tokens, times)
+            model.tam.looking.told.weight.neg_()
+        assert difference(shared.relevance, otherwise.relevance) > 1e-4
 
 
-def test_it_is_trained_with_the_adapters_and_saved(model, tmp_path):
-    with trained_stage(model, "align"):
-        trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert {name for name in trained if "displacement" in name} == {
-        *(f"displacement.layers.{k}.{part}" for k in (0, 2) for part in ("weight", "bias")),
-        *(f"adapters.{k}.displacement.weight" for k in range(3)),
-    }
+def test_it_is_trained_with_the_tam_and_saved(model, tmp_path):
+    for stage in ("align", "video", "moments"):
+        with trained_stage(model, stage):
+            trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        looking = {name for name, _ in model.named_parameters() if name.startswith("tam.looking.")}
+        assert looking <= trained and len(looking) == 12
     model.save_pretrained(tmp_path, include_frozen=True)
     again = type(model).from_pretrained(tmp_path)
-    assert torch.equal(again.displacement.layers[0].weight, model.displacement.layers[0].weight)
+    assert torch.equal(again.tam.looking.told.weight, model.tam.looking.told.weight)

@@ -152,7 +152,7 @@ def looking():
 
 
 def test_it_looks_where_the_prior_does_until_it_has_learned(looking):
-    top, text = torch.randn(B * T, 12, H, W), torch.randn(B, L, D)
+    top, text = torch.randn(B, T, 12, H, W), torch.randn(B, L, D)
     similarity = torch.randn(B, T, H, W)
     assert torch.equal(looking(top, text, similarity), similarity)
     assert not looking(top, text, None).any()
@@ -168,12 +168,12 @@ def test_it_looks_where_the_prior_does_until_it_has_learned(looking):
 @torch.no_grad()
 def test_what_is_looked_at_decides_what_moves(looking):
     """Two objects of which one goes right and one down, before a background at rest."""
-    measured = torch.zeros(T, CHANNELS, 2 * H, 2 * W)
-    measured[:, 0, :4, :4], measured[:, 1, 4:, 4:] = 1.0, 2.0
+    measured = torch.zeros(2, T, CHANNELS, 2 * H, 2 * W)
+    measured[:, :, 0, :4, :4], measured[:, :, 1, 4:, 4:] = 1.0, 2.0
     logits = torch.full((2, T, H, W), -4.0)
     logits[0, :, :2, :2], logits[1, :, 2:, 2:] = 4.0, 4.0
     looking.told = nn.Identity()
-    told = looking.moves(logits, measured)  # two sentences share the frames
+    told = looking.moves(logits, measured)
     assert told.shape == (2, T, 2 * CHANNELS + 1)
     mean, deviation, surely = told.split((CHANNELS, CHANNELS, 1), dim=-1)
     assert difference(mean[0, :, :2], torch.tensor([1.0, 0.0]).expand(T, 2)) < 1e-2
@@ -181,8 +181,29 @@ def test_what_is_looked_at_decides_what_moves(looking):
     assert deviation.max() < 0.05 and surely.min() > 0.9
     everywhere = looking.moves(torch.zeros(2, T, H, W), measured)
     assert everywhere[0, :, CHANNELS].min() > 0.4 and (everywhere[..., -1] == 0.5).all()
-    repeated = looking.moves(logits, measured.repeat(2, 1, 1, 1))
-    assert difference(told, repeated) < 1e-6
+
+
+@torch.no_grad()
+def test_half_of_the_clips_are_judged_by_what_moves_alone(inputs):
+    """In training only."""
+    tam, moves = build_tam("place"), torch.randn(B, T, 16)
+    visual, *others = inputs
+    changed = visual + torch.randn_like(visual)
+    tam.train()
+    torch.manual_seed(0)
+    first = tam(
+        visual[:1].expand(64, -1, -1, -1, -1),
+        *(x[:1].expand(64, *x.shape[1:]) for x in (*others, moves)),
+    )
+    torch.manual_seed(0)
+    second = tam(
+        changed[:1].expand(64, -1, -1, -1, -1),
+        *(x[:1].expand(64, *x.shape[1:]) for x in (*others, moves)),
+    )
+    blind = (first == second).all(dim=1).float().mean()
+    assert 0.3 < blind < 0.7
+    tam.eval()
+    assert difference(tam(visual, *others, moves), tam(changed, *others, moves)) > 1e-3
 
 
 @torch.no_grad()

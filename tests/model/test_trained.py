@@ -15,7 +15,7 @@ from tgl_e2e.training.losses import LossWeights, tgl_loss
 from tgl_e2e.training.module import TrainingModule
 
 TEXTS = ["the red star that jumps", "a circle moving to the left"]
-FRAMES = {"dense": 1, "image": 1, "align": 8, "video": 8}
+FRAMES = {"dense": 1, "image": 1, "align": 8, "video": 8, "moments": 8}
 
 
 # --- sizes ---------------------------------------------------------------------------------------
@@ -83,6 +83,7 @@ def test_stages(tiny):
         assert chosen("align", freeze_bases) < chosen("video", freeze_bases)
     aligning = chosen("align", True) - chosen("image", True)
     assert {name.split(".")[0] for name in aligning} == {"tam"}
+    assert chosen("moments", True) == chosen("moments", False) == aligning
     remembering = chosen("video", True) - chosen("align", True)
     assert {name.split(".")[0] for name in remembering} == {"vision"}
     assert chosen("dense", True) == set()

@@ -49,10 +49,10 @@ def test_a_module_of_another_width_can_begin_afresh(saved):
         build_model(config, folder)
 
 
-def test_adapters_begin_to_hear_of_displacements(saved):
+def test_a_tam_begins_to_look(saved):
     model, folder = saved
-    found = build_model(model.config.with_values(**{"adapter.displacement": 0.2}), folder)
-    assert not found.adapters[1].displacement.weight.any() and found.displacement is not None
+    found = build_model(model.config.with_values(**{"tam.looking": 0.2}), folder)
+    assert found.tam.looking is not None and not found.tam.looking.query.weight.any()
     same = model.state_dict()
     assert all(torch.equal(value, found.state_dict()[name]) for name, value in same.items())
 
