@@ -238,6 +238,7 @@ def test_a_recipe_on_two_processes(tmp_path):
         (["cues={fill: 1}"], "full_share=1"),
         (["valid_split=test"], "no split 'test'"),
         (["num_frames=2"], "num_frames=1"),
+        (["distinct=960"], "stage moments"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
