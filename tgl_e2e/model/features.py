@@ -12,8 +12,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from typing import Self
 
-    from tgl_e2e.model.tam import Evidence
-
 ABSENT_LOGIT = -1024.0  # SAM2's mask logit where it thinks that the object is absent
 
 
@@ -77,6 +75,26 @@ class MaskPrediction(Tensors):
         return torch.where(
             self.presence[:, None, None] > 0, self.masks, torch.full_like(self.masks, ABSENT_LOGIT)
         )
+
+
+@dataclass
+class Evidence(Tensors):
+    """What the TAM has of B clips of T frames.
+
+    visual (B, T, H, W, C): F_Adp of the last adapter. text (B, L, D): E_Adp of the last adapter;
+    text_mask (B, L) bool, False at padding. times (B, T) in blocks. Where the TAM looks
+    (:class:`~tgl_e2e.model.tam.Looking`), else None: top (B, T, C', h, w), the decoder's features;
+    similarity (B, T, h, w), logits of the learned prior; measured (B, T, 10, 2h, 2w), of
+    :func:`~tgl_e2e.model.displacement.measure`.
+    """
+
+    visual: Tensor
+    text: Tensor
+    text_mask: Tensor
+    times: Tensor
+    top: Tensor | None = None
+    similarity: Tensor | None = None
+    measured: Tensor | None = None
 
 
 @dataclass

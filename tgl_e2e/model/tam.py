@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from tgl_e2e.model.attention import Attention, over_time, place_embedding, time_embedding
 from tgl_e2e.model.displacement import CHANNELS, measure
-from tgl_e2e.model.features import Tensors
+from tgl_e2e.model.features import Evidence
 
 
 class TemporalEncoder(nn.Module):
@@ -59,25 +57,6 @@ class AlignmentBlock(nn.Module):
 
 
 SEEN = 0.5  # share of training clips in which more than what moves is seen
-
-
-@dataclass
-class Evidence(Tensors):
-    """What the TAM has of B clips of T frames.
-
-    visual (B, T, H, W, C): F_Adp of the last adapter. text (B, L, D): E_Adp of the last adapter;
-    text_mask (B, L) bool, False at padding. times (B, T) in blocks. For :class:`Looking`, or None:
-    top (B, T, C', h, w), the decoder's features; similarity (B, T, h, w), logits of the learned
-    prior; measured (B, T, 10, 2h, 2w), of :func:`~tgl_e2e.model.displacement.measure`.
-    """
-
-    visual: Tensor
-    text: Tensor
-    text_mask: Tensor
-    times: Tensor
-    top: Tensor | None = None
-    similarity: Tensor | None = None
-    measured: Tensor | None = None
 
 
 class Looking(nn.Module):

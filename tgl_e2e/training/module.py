@@ -25,8 +25,7 @@ from tgl_e2e.model.adapter import TemporalAttention, resize_patch
 from tgl_e2e.model.checkpoint import save_checkpoint
 from tgl_e2e.model.cpu import FastProducts
 from tgl_e2e.model.dense import DenseHead
-from tgl_e2e.model.features import AdaptedClip, TGLOutput
-from tgl_e2e.model.tam import Evidence
+from tgl_e2e.model.features import AdaptedClip, Evidence, TGLOutput
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.training.config import TrainConfig
 from tgl_e2e.training.losses import LossWeights, dense_loss, noun_loss, similarity_loss, tgl_loss
