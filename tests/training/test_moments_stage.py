@@ -1,9 +1,11 @@
 """The stage moments: the TAM alone, on what the frozen network made of clips that come again."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from networks import build, difference, trained_stage
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from tgl_e2e.data.clips import collate
 from tgl_e2e.errors import InputError
@@ -61,6 +63,55 @@ def test_what_is_kept_gives_the_losses_of_the_clip_itself(model, batches, monkey
     assert output.masks.shape[:2] == (2, 4) and "dice" in reported
 
 
+class Named(Dataset):
+    """Clips of other frames and expressions under one name, as two crops of one picture are."""
+
+    def __init__(self, clips):
+        self.clips = clips
+
+    def __len__(self):
+        return len(self.clips)
+
+    def __getitem__(self, index):
+        return replace(self.clips[index], name="picture.jpg: the cat")
+
+
+def test_clips_of_one_name_are_told_apart(model):
+    plain = TrainConfig(**{**vars(CONFIG), "distinct": 0})
+    clips, _ = training_clips(plain, clip_options(plain, model.config))
+    loader = DataLoader(RepeatedClips(Named(clips), 4), batch_size=2, collate_fn=collate)
+    module = TrainingModule(model, "moments", CONFIG)
+    with trained_stage(model, "moments"):
+        for batch in loader:
+            module(batch)
+    assert len(module._kept) == 4
+    kept = [evidence.visual for evidence, _ in module._kept.values()]
+    assert all(not torch.equal(kept[0], other) for other in kept[1:])
+
+
+def test_what_is_kept_is_what_inference_has(monkeypatch):
+    """No dropout outside of the TAM, which goes on in training mode."""
+    small = {"vision.image_size": 64, "vision.trunk": "timm/resnet18", "block": 16}
+    small |= {"adapter.patch_sizes": [4, 2, 1], "text.vocab_size": 800, "text.hidden_size": 32}
+    small |= {"text.num_heads": 2, "text.intermediate_size": 48, "tam.looking": 0.2}
+    model = build("lite", **small)
+    module, encode, modes = TrainingModule(model, "moments", CONFIG), model.encode, []
+    monkeypatch.setattr(
+        model,
+        "encode",
+        lambda *given: modes.append(model.prior.learned.drop.training) or encode(*given),
+    )
+    clips, _ = training_clips(CONFIG, clip_options(CONFIG, model.config))
+    with trained_stage(model, "moments"):
+        assert model.prior.learned.drop.training
+        module(collate([clips[0], clips[1]]))
+        assert model.tam.training
+    assert modes == [False]
+
+
 def test_impossible_values_are_refused(model):
+    blind = build("tiny", **{"tam.enabled": False})
+    with pytest.raises(InputError, match=r"tam\.enabled"):
+        TrainingModule(blind, "moments", TrainConfig())
     with pytest.raises(InputError, match="multiple of 4"):
         TrainConfig(distinct=6)

@@ -50,7 +50,8 @@ class MixedClips(Dataset):
 
 class RepeatedClips(Dataset):
     """The first ``distinct`` clips again and again. Those that were asked for before come without
-    their frames and target: what was made of them is kept."""
+    their frames and target: what was made of them is kept, by their names, which begin with their
+    number (two clips of one picture may be called the same)."""
 
     def __init__(self, clips: Dataset, distinct: int) -> None:
         self.clips = clips
@@ -65,6 +66,7 @@ class RepeatedClips(Dataset):
         if index in self.seen:
             return self.seen[index]
         clip, nothing = self.clips[index], torch.empty(0)
+        clip.name = f"clip {index}, {clip.name}"
         self.seen[index] = replace(clip, frames=nothing, target=nothing)
         return clip
 

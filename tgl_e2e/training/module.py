@@ -127,8 +127,10 @@ class TrainingModule(nn.Module):
             raise InputError(
                 "the stage nouns and similarity_weight train what the semantic prior learns, and "
                 "this network has no such part: set model.vision.prior=true, "
-                "model.vision.prior_dim=256"
+                "model.vision.prior_dim=256 (or, for similarity_weight, model.tam.looking=0.16)"
             )
+        if stage == "moments" and model.tam is None:
+            raise InputError("the stage moments trains the TAM alone: set model.tam.enabled=true")
         weights = "dice_weight focal_weight tam_weight presence_weight dice_per_frame focal_alpha"
         self.weights = LossWeights(*(getattr(config, name) for name in weights.split()))
         self._names: dict[str, Tensor] = {}  # of names that were embedded
@@ -220,7 +222,9 @@ class TrainingModule(nn.Module):
         in memory (1.7 MB a clip in bfloat16 for 8 frames of 320 x 320)."""
         if not all(name in self._kept for name in batch.names):
             with torch.no_grad():
+                self.model.eval()  # the frozen rest, as inference has it: without dropout
                 _, adapted = self.model.encode(batch.frames, batch.texts, batch.positions)
+                self.model.train()
             evidence, size = adapted.evidence, adapted.features.top.shape[-2:]
             where = F.interpolate(batch.target.float(), size=size, mode="area").bfloat16()
             if self.config.distinct:
