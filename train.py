@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import sys
 import time
 from collections import defaultdict
@@ -57,7 +56,7 @@ def train(leg, arguments, stop: StopSignal) -> bool:
     """One stage; whether it came to its end."""
     from tgl_e2e.training.stage import Stage
 
-    if os.environ.get("RANK", "0") != "0":
+    if not cli.is_main_process():
         for name in ("train", "tgl_e2e"):
             logging.getLogger(name).setLevel(logging.ERROR)  # once is enough
     stage = Stage(leg, arguments)

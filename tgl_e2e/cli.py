@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from tgl_e2e.errors import InputError
 
 OK, MISTAKE, INTERRUPTED = 0, 2, 130
+_PATIENCE = 30.0  # seconds
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -22,6 +24,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **named)
 
     def error(self, message: str):
+        _main_process_first()
         self.exit(MISTAKE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -66,7 +69,7 @@ def run(
     """Runs a command; its exit status.
 
     What a user did wrong becomes one line on stderr and status 2, Ctrl-C status 130. A reader of
-    the output that went away (``| head``) is no error.
+    the output that went away (``| head``) is no error. Of several processes the main one says it.
 
     Args:
         command: returns nothing, or a status of its own (of findings that are no mistake).
@@ -79,6 +82,7 @@ def run(
         status = command()
         sys.stdout.flush()
     except InputError as error:
+        _main_process_first()
         say(prog, f"error: {error}")
         return MISTAKE
     except KeyboardInterrupt:
@@ -87,9 +91,25 @@ def run(
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor one at the exit
     except OSError as error:  # a full disk, a network drive that went away
+        _main_process_first()
         say(prog, f"error: {error.filename or 'output'}: {error.strerror or error}")
         return MISTAKE
     return status or OK
+
+
+def is_main_process() -> bool:
+    """Whether this is the main process of its launch, or the only one; known before torch is."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _main_process_first() -> None:
+    """Lets the main process of a launch say what all of them found.
+
+    A launcher ends all as soon as one has: were this one quicker, the main process would be gone
+    before it had said anything. Who is still there after a while found it alone.
+    """
+    if not is_main_process():
+        time.sleep(_PATIENCE)
 
 
 def say(prog: str, message: object) -> None:

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgl_e2e import cli
-from tgl_e2e.errors import InputError
 from tgl_e2e.evaluation.modes import check_moments, check_texts, do_without_tam, moments_source
-from tgl_e2e.evaluation.processes import join, on_main, process_index, share_out, work_of
+from tgl_e2e.evaluation.processes import join, on_main, share_out, work_of
 from tgl_e2e.evaluation.provenance import decisive, fingerprint, training_of, versions
 from tgl_e2e.inference.device import dtype_of
 
@@ -36,19 +35,10 @@ PROG = "evaluate"
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0, 2 for bad input, 130 if interrupted."""
     args = parse_arguments(arguments)
-    level = logging.WARNING if process_index() == 0 else logging.ERROR
+    level = logging.WARNING if cli.is_main_process() else logging.ERROR
     logging.basicConfig(format="evaluate: %(message)s", level=level)
-
-    def command() -> int | None:
-        try:
-            evaluation = Evaluation(args)
-        except InputError:  # the same in all processes
-            if process_index() == 0:
-                raise
-            return cli.MISTAKE
-        return evaluation.run()
-
-    return cli.run(PROG, command, "the same command with --resume goes on")
+    again = "the same command with --resume goes on"
+    return cli.run(PROG, lambda: Evaluation(args).run(), again)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from tgl_e2e import TGL, TGLConfig
 from tgl_e2e.data.mevis import read_mevis
 from tgl_e2e.data.synthetic.record import Recording
 from tgl_e2e.data.synthetic.write import write_split
+from tgl_e2e.evaluate import main as evaluate
 from tgl_e2e.evaluation.submission import check_submission
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -49,14 +50,9 @@ def setting(tmp_path_factory):
     return folder, folder / "network"
 
 
-def start(setting, output, processes, *more):
+def arguments(setting, output, *more):
     root, checkpoint = setting
-    launcher = LAUNCH_TWO if processes == 2 else []
-    command = [
-        sys.executable,
-        "-m",
-        *launcher,
-        "tgl_e2e.evaluate",
+    return [
         "--checkpoint",
         str(checkpoint),
         "--dataset",
@@ -71,11 +67,14 @@ def start(setting, output, processes, *more):
         str(output),
         *more,
     ]
+
+
+def start_two(setting, output, *more):
     # As many threads as the command takes by itself.
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", *LAUNCH_TWO, "tgl_e2e.evaluate", *arguments(setting, output, *more)],
         env={**environment, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -115,24 +114,22 @@ def masks(output):
 
 
 def test_equal_numbers_whatever_the_processes_and_kills(setting, tmp_path):
-    status, _, err = finish(start(setting, tmp_path / "one", 1))
-    assert status == 0, err
+    assert evaluate(arguments(setting, tmp_path / "one")) == 0
     whole, processes = numbers(tmp_path / "one")
     assert processes == 1 and len(whole["videos"]) == VIDEOS
 
     # Begun by two processes and killed; gone on with by two, and a copy of it by one.
     output = tmp_path / "two"
-    kill_after_first_video(start(setting, output, 2), output)
+    kill_after_first_video(start_two(setting, output), output)
     before = len(list(output.glob("partial-*.json")))
     assert 1 <= before < VIDEOS and not (output / "metrics.json").exists()
     shutil.copytree(output, tmp_path / "copy")
     archive = tmp_path / "submission.zip"
-    status, out, err = finish(start(setting, output, 2, "--resume", "--submission", str(archive)))
+    status, out, err = finish(start_two(setting, output, "--resume", "--submission", str(archive)))
     assert status == 0, err
     assert "J&F" in out and out.count("written to") == 1
     assert check_submission(archive, read_mevis(setting[0], "valid_u"))
-    status, _, err = finish(start(setting, tmp_path / "copy", 1, "--resume"))
-    assert status == 0, err
+    assert evaluate(arguments(setting, tmp_path / "copy", "--resume")) == 0
     for folder, count in ((output, 2), (tmp_path / "copy", 1)):
         again, processes = numbers(folder)
         assert processes == count
@@ -144,7 +141,7 @@ def test_equal_numbers_whatever_the_processes_and_kills(setting, tmp_path):
 
 
 def test_bad_input_is_said_once(setting, tmp_path):
-    status, _, err = finish(start(setting, tmp_path / "out", 2, "--split", "nowhere"))
+    status, _, err = finish(start_two(setting, tmp_path / "out", "--split", "nowhere"))
     assert status != 0
     assert err.count("evaluate: error: ") == 1 and "nowhere: no such folder" in err
     assert not (tmp_path / "out").exists()

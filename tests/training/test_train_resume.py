@@ -142,12 +142,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_samples(tmp_path)
 
 
 def test_two_processes_are_the_same_run_as_one(tmp_path):
-    """20 steps, no dropout. Sums in another order move a loss in its last digits, and 20 steps of
-    training carry that on: 2e-5 of the loss is ten times what was seen. The rate is low, as in any
+    """Ten steps, no dropout. Sums in another order move a loss in its last digits, and training
+    carries that on: 2e-5 of the loss is ten times what was seen. The rate is low, as in any
     warm-up: at its full height Adam's first steps are as long where a gradient is rounding alone,
-    and on one processor 1 x 4 was 4e-4 away after 15 of them."""
+    and on one processor four parts of a batch were 4e-4 away after 15 of them."""
     folders = {}
-    for processes, accumulation in ((1, 1), (2, 1), (1, 4)):
+    for processes, accumulation in ((1, 1), (2, 2)):
         folder = folders[processes, accumulation] = tmp_path / f"{processes}x{accumulation}"
         done = run(
             "--stage",
@@ -158,25 +158,19 @@ def test_two_processes_are_the_same_run_as_one(tmp_path):
             "batch_size=4",
             "eval_clips=3",
             "--max-steps",
-            "20",
+            "10",
             f"accumulation={accumulation}",
-            "save_every=20",
+            "save_every=10",
             "warmup=200",
             processes=processes,
         )
         assert done.returncode == 0, done.stderr
-    one, *others = (log(folder) for folder in folders.values())
-    assert len(one) == 20
-    for other in others:
-        for a, b in zip(one, other, strict=True):
-            assert b == {
-                name: pytest.approx(value, rel=2e-5, abs=1e-6) for name, value in a.items()
-            }
-    reports = [log(folder, "valid.jsonl") for folder in folders.values()]
-    for report in reports[1:]:
-        assert report[0] == {
-            name: pytest.approx(value, abs=1e-3) for name, value in reports[0][0].items()
-        }
+    one, other = (log(folder) for folder in folders.values())
+    assert len(one) == 10
+    for a, b in zip(one, other, strict=True):
+        assert b == {name: pytest.approx(value, rel=2e-5, abs=1e-6) for name, value in a.items()}
+    one, other = (log(folder, "valid.jsonl")[0] for folder in folders.values())
+    assert other == {name: pytest.approx(value, abs=1e-3) for name, value in one.items()}
 
 
 def test_two_processes_are_the_same_run_on_a_recorded_data_set(tmp_path):

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 _PATIENCE = timedelta(days=30)
 
 
-def process_index() -> int:
-    """Number of this process among those of its launch, before `join`; 0 without one."""
-    return int(os.environ.get("RANK", "0"))
-
-
 def join(device: str, threads: int = 1) -> tuple[PartialState, str]:
     """Accelerate's state of all processes, and the device of this one.
 
