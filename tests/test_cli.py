@@ -10,8 +10,10 @@ COMMAND = """
 import os, sys, time
 from tgl_e2e import cli
 from tgl_e2e.errors import InputError
+from tgl_e2e.training.stopping import StopSignal
 
 def command():
+    stop = StopSignal()  # takes the launcher's signal for a wish
     if os.environ["RANK"] == "0":
         time.sleep(1)  # the main process is the slower one
     raise InputError("nowhere: no such folder")
@@ -35,7 +37,7 @@ def test_of_several_processes_the_main_one_says_what_is_wrong(tmp_path, mistake)
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=28,  # the launcher itself kills after 30
     )
     assert done.returncode != 0
     assert done.stderr.count("command: error: ") == 1, done.stderr
@@ -49,6 +51,7 @@ def test_a_mistake_that_only_another_process_met_is_said_after_a_while(monkeypat
         raise InputError("only here")
 
     waited = []
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(cli.time, "sleep", waited.append)
     assert cli.run("command", command) == cli.MISTAKE

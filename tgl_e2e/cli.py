@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -109,6 +110,8 @@ def _main_process_first() -> None:
     before it had said anything. Who is still there after a while found it alone.
     """
     if not is_main_process():
+        for number in (signal.SIGTERM, signal.SIGINT):  # nothing is left to be saved
+            signal.signal(number, signal.SIG_DFL)
         time.sleep(_PATIENCE)
 
 
