@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from launch import LAUNCH_TWO
 
 COMMAND = """
 import os, sys, time
@@ -14,15 +15,13 @@ from tgl_e2e.training.stopping import StopSignal
 
 def command():
     stop = StopSignal()  # takes the launcher's signal for a wish
-    if os.environ["RANK"] == "0":
-        time.sleep(1)  # the main process is the slower one
     raise InputError("nowhere: no such folder")
 
 def arguments():
-    if os.environ["RANK"] == "0":
-        time.sleep(1)
     cli.Parser(prog="command").parse_args(["--unknown"])
 
+if os.environ["RANK"] == "0":
+    time.sleep(1)  # the main process is the slower one
 sys.exit(cli.run("command", {"command": command, "arguments": arguments}[sys.argv[1]]))
 """
 
@@ -31,9 +30,8 @@ sys.exit(cli.run("command", {"command": command, "arguments": arguments}[sys.arg
 def test_of_several_processes_the_main_one_says_what_is_wrong(tmp_path, mistake):
     script = tmp_path / "command.py"
     script.write_text(COMMAND)
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     done = subprocess.run(
-        [sys.executable, *launcher, str(script), mistake],
+        [*LAUNCH_TWO, str(script), mistake],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

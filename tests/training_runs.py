@@ -7,24 +7,17 @@ import sys
 import time
 from pathlib import Path
 
+from launch import LAUNCH_TWO
+
 ROOT = Path(__file__).parent.parent
 SMALL = ["batch_size=2", "num_frames=2", "eval_clips=2", "workers=0", "warmup=1", "tracker=none"]
 TIMES = ("steps/s", "samples/s", "data_wait")  # what differs between equal runs
 
 
-def start(*arguments: str, processes: int = 1, **options) -> subprocess.Popen:
-    launcher = [sys.executable]
+def start(*arguments: str, two: bool = False, **options) -> subprocess.Popen:
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    if processes > 1:  # accelerate launch starts several processes on GPUs only
-        launcher += [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node",
-            str(processes),
-        ]
     return subprocess.Popen(
-        [*launcher, "train.py", "--config", "tiny", *arguments],
+        [*(LAUNCH_TWO if two else [sys.executable]), "train.py", "--config", "tiny", *arguments],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
@@ -34,8 +27,8 @@ def start(*arguments: str, processes: int = 1, **options) -> subprocess.Popen:
     )
 
 
-def run(*arguments: str, processes: int = 1, **options) -> subprocess.CompletedProcess:
-    process = start(*arguments, processes=processes, **options)
+def run(*arguments: str, two: bool = False, **options) -> subprocess.CompletedProcess:
+    process = start(*arguments, two=two, **options)
     out, error = process.communicate(timeout=600)
     return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 

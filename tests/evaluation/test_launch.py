@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from launch import LAUNCH_TWO
 
 from tgl_e2e import TGL, TGLConfig
 from tgl_e2e.data.mevis import read_mevis
@@ -21,23 +21,6 @@ from tgl_e2e.evaluation.submission import check_submission
 
 REPOSITORY = Path(__file__).parent.parent.parent
 VIDEOS = 4
-# `--multi_gpu` is accelerate's word for several processes on one machine; without any GPU they talk
-# over gloo.
-LAUNCH_TWO = [
-    "accelerate.commands.launch",
-    "--multi_gpu",
-    "--num_processes",
-    "2",
-    "--num_machines",
-    "1",
-    "--mixed_precision",
-    "no",
-    "--dynamo_backend",
-    "no",
-    "--main_process_port",
-    "0",
-    "-m",
-]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +57,7 @@ def start_two(setting, output, *more):
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, "-m", *LAUNCH_TWO, "tgl_e2e.evaluate", *arguments(setting, output, *more)],
+        [*LAUNCH_TWO, "-m", "tgl_e2e.evaluate", *arguments(setting, output, *more)],
         env={**environment, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

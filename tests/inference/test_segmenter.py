@@ -193,7 +193,12 @@ def test_sentences_side_by_side_begin_memory_as_alone(video):
     video = video[:40]  # two blocks
     plain, model, _, threshold = begun_among(1, video)
     segmenter = VideoSegmenter(model, threshold=threshold)
-    for text, shown in zip(TEXTS, segmenter.segment(video, TEXTS), strict=True):
+    together = segmenter.segment(video, TEXTS)
+    first, highest = np.transpose(
+        [((s.relevance >= threshold).argmax(), s.relevance.argmax()) for s in together]
+    )
+    assert (first < highest).any() and len(set(highest)) > 1, "the video asks the question"
+    for text, shown in zip(TEXTS, together, strict=True):
         alone = segmenter.segment(video, [text])[0]
         assert (masks(shown) == masks(alone)).mean() > 0.9999
     # Moments from outside are trusted, and a stream cannot wait.
