@@ -18,13 +18,15 @@ B, T, H, W, C, L, D = 2, 3, 8, 8, 24, 5, 20
 
 
 def build_adapter(
-    patch_size: int | None, drawn: bool = True, differences: bool = False
+    patch_size: int | None, drawn: bool = True, differences: bool = False, places: bool = False
 ) -> CrossModalAdapter:
     torch.manual_seed(0)
-    adapter = CrossModalAdapter(C, D, 16, 4, patch_size, differences)
+    adapter = CrossModalAdapter(C, D, 16, 4, patch_size, differences, places)
     if drawn:
         for up in (adapter.visual_up, adapter.text_up):
             nn.init.normal_(up.weight)
+        if places:
+            nn.init.normal_(adapter.place.weight)
     return adapter.eval()
 
 
@@ -41,7 +43,8 @@ def test_untrained_adapter_changes_nothing(inputs):
     visual, text, mask, times = inputs
     found = build_adapter(4, drawn=False)(visual, text, mask, times)
     assert torch.equal(found[0], visual) and torch.equal(found[1], text)
-    found = build_adapter(4, drawn=False, differences=True)(visual, text, mask, times)
+    adapter = build_adapter(4, drawn=False, differences=True, places=True)
+    found = adapter(visual, text, mask, times)
     assert torch.equal(found[0], visual) and torch.equal(found[1], text)
 
 
@@ -141,10 +144,26 @@ def test_adapter_with_differences_sees_the_neighbouring_frames(inputs):
     assert not moved[:, 2].any() and moved.sum() == 2 * B
 
 
+@torch.no_grad()
+def test_places_tell_equal_tokens_apart_and_begin_as_nothing(inputs):
+    visual, text, mask, times = inputs
+    alike = visual[:, :, :1, :1].expand(-1, -1, H, W, -1)
+
+    def spread(adapter: CrossModalAdapter) -> torch.Tensor:
+        return adapter(alike, text, mask, times)[0].flatten(2, 3).std(dim=2).mean()
+
+    adapter = build_adapter(None, places=True)
+    assert spread(build_adapter(None)) < 1e-5 < 0.05 < spread(adapter)
+    nn.init.zeros_(adapter.place.weight)  # as before training, whatever else was learned
+    without = build_adapter(None)
+    without.load_state_dict(adapter.state_dict(), strict=False)
+    assert torch.equal(adapter(*inputs)[0], without(*inputs)[0])
+
+
 @pytest.mark.parametrize("patch_size, pieces", [(None, 8), (4, 2)])
 def test_a_map_in_strips_gives_the_same(inputs, monkeypatch, patch_size, pieces):
     """For inference on a CPU; strips are of whole temporal patches."""
-    adapter = build_adapter(patch_size, differences=True)
+    adapter = build_adapter(patch_size, differences=True, places=True)
     with torch.no_grad():
         whole = adapter(*inputs)
         monkeypatch.setattr(cpu, "VALUES_AT_ONCE", 1)

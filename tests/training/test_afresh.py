@@ -49,10 +49,12 @@ def test_a_module_of_another_width_can_begin_afresh(saved):
         build_model(config, folder)
 
 
-def test_a_tam_begins_to_look(saved):
+def test_a_tam_begins_to_look_and_adapters_to_know_places(saved):
     model, folder = saved
-    found = build_model(model.config.with_values(**{"tam.looking": 0.2}), folder)
+    wanted = model.config.with_values(**{"tam.looking": 0.2, "adapter.places": True})
+    found = build_model(wanted, folder)
     assert found.tam.looking is not None and not found.tam.looking.query.weight.any()
+    assert not any(adapter.place.weight.any() for adapter in found.adapters)
     same = model.state_dict()
     assert all(torch.equal(value, found.state_dict()[name]) for name, value in same.items())
 

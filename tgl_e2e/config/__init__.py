@@ -95,6 +95,7 @@ class AdapterConfig:
     difference: bool = setting(
         False, "depth-wise convolution over time that starts as differences of frames"
     )
+    places: bool = setting(False, "tokens are told where in the picture they are")
 
 
 @dataclass(frozen=True)

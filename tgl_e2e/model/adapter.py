@@ -11,7 +11,14 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from tgl_e2e.model import cpu
-from tgl_e2e.model.attention import Attention, join_patches, over_time, sine_grid, time_embedding
+from tgl_e2e.model.attention import (
+    Attention,
+    join_patches,
+    over_time,
+    place_embedding,
+    sine_grid,
+    time_embedding,
+)
 
 
 class TemporalAttention(nn.Module):
@@ -111,6 +118,8 @@ class CrossModalAdapter(nn.Module):
         dim: width of the shared space.
         patch_size: side of the temporal patches; None leaves temporal attention out.
         difference: add :class:`TemporalDifference`.
+        places: tell each token where in the picture it is. Hiera knows; a convolutional trunk does
+            not, and "the left one" then has to wait for the mask decoder.
     """
 
     def __init__(
@@ -121,6 +130,7 @@ class CrossModalAdapter(nn.Module):
         num_heads: int,
         patch_size: int | None,
         difference: bool = False,
+        places: bool = False,
     ) -> None:
         super().__init__()
         self.visual_down = nn.Linear(visual_dim, dim)
@@ -129,6 +139,9 @@ class CrossModalAdapter(nn.Module):
         if patch_size is not None:
             self.temporal = TemporalAttention(dim, num_heads, patch_size)
         self.difference = TemporalDifference(dim) if difference else None
+        self.place = nn.Linear(dim, dim, bias=False) if places else None
+        if self.place is not None:
+            nn.init.zeros_(self.place.weight)
         self.visual_norm = nn.LayerNorm(dim)
         self.text_norm = nn.LayerNorm(dim)
         self.visual_attends_text = Attention(dim, num_heads)
@@ -161,6 +174,8 @@ class CrossModalAdapter(nn.Module):
         e_normed = self.text_norm(e)
         # (B, T, H, W, dim): what the clip shows by itself
         x = self._by_rows(lambda visual: self._down(visual, times), visual)
+        if self.place is not None:
+            x = x + self.place(place_embedding(*x.shape[2:], x.device)).to(x.dtype)
         x_normed = self.visual_norm(x)
         fused = self._by_rows(
             lambda visual, x, normed: visual + self._up(x, normed, e_normed, text_mask),

@@ -117,7 +117,7 @@ def build_adapters(config: TGLConfig, vision: Vision, text_dim: int) -> nn.Modul
         if adapter.kind == "samwise":
             adapters.append(SamwiseAdapter(*sizes))
         else:
-            adapters.append(CrossModalAdapter(*sizes, adapter.difference))
+            adapters.append(CrossModalAdapter(*sizes, adapter.difference, adapter.places))
     return adapters
 
 

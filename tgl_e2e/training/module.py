@@ -75,7 +75,8 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
         missing, unexpected = fresh.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise _misfit(init, str(error).splitlines()[1].strip()) from None
-    switched = re.compile(r"(adapters|tam|prior)\..*\b(temporal|difference|pool|looking|learned)\.")
+    parts_switched_on = "temporal|difference|place|pool|looking|learned"
+    switched = re.compile(rf"(adapters|tam|prior)\..*\b({parts_switched_on})\.")
     for name in (*missing, *unexpected):
         new_tam = name.startswith("tam.") and model.tam is None
         new_verbs = name.startswith("prompt.verbs.") and model.config.prompt.kind == "samwise"
