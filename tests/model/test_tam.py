@@ -10,8 +10,8 @@ from torch import nn
 
 from tgl_e2e.model.attention import place_embedding
 from tgl_e2e.model.displacement import CHANNELS
-from tgl_e2e.model.tam import Looking, TemporalAlignmentModule, TemporalEncoder
-from tgl_e2e.training.losses import similarity_loss
+from tgl_e2e.model.features import Evidence
+from tgl_e2e.model.tam import TemporalAlignmentModule, TemporalEncoder
 
 B, T, H, W, C, L, D = 2, 4, 4, 4, 24, 5, 20
 
@@ -113,11 +113,11 @@ def test_text_pooling_weighs_places_and_mean_does_not():
     nn.init.normal_(tam.pool.key_value.weight, std=3)
     words = tam.text_proj(tam.text_norm(text))
     features = torch.randn(1, 2, H, W, 16)
-    pooled = tam._pool(features, words)
+    pooled, _ = tam._pool(features, words)
     assert difference(pooled, features.mean(dim=(2, 3))) > 0.1
     other = words.clone()
     other[:, 0] += 5  # [CLS] asks
-    assert difference(tam._pool(features, other), pooled) > 1e-2
+    assert difference(tam._pool(features, other)[0], pooled) > 1e-2
 
 
 def test_places_are_those_of_the_picture_at_any_resolution():
@@ -146,68 +146,76 @@ def test_temporal_encoder_starts_as_identity_and_sees_three_frames_of_one_place(
 
 
 @pytest.fixture
-def looking():
+def moving():
+    """A TAM that is told what moves."""
     torch.manual_seed(0)
-    return Looking(top_dim=12, text_dim=D, dim=16, reach=0.2).eval()
-
-
-def test_it_looks_where_the_prior_does_until_it_has_learned(looking):
-    top, text = torch.randn(B, T, 12, H, W), torch.randn(B, L, D)
-    similarity = torch.randn(B, T, H, W)
-    assert torch.equal(looking(top, text, similarity), similarity)
-    assert not looking(top, text, None).any()
-    target = (torch.rand(B * T, 16, 16) < 0.2).float()
-    similarity_loss(looking(top, text, similarity).flatten(0, 1), target).mean().backward()
-    assert looking.query.weight.grad.any()
-    nn.init.normal_(looking.query.weight)
-    found = looking(top, text, None)
-    assert difference(looking(top, text + torch.randn(B, L, D), None), found) > 1e-2
-    assert difference(looking(top.roll(1, 0), text, None), found) > 1e-2
+    tam = TemporalAlignmentModule(
+        C, D, dim=16, num_heads=4, num_layers=2, pooling="place", reach=0.2
+    )
+    nn.init.normal_(tam.moves.told.weight)
+    return tam.eval()
 
 
 @torch.no_grad()
-def test_what_is_looked_at_decides_what_moves(looking):
+def test_what_is_attended_to_decides_what_moves(moving):
     """Two objects of which one goes right and one down, before a background at rest."""
-    measured = torch.zeros(2, T, CHANNELS, 2 * H, 2 * W)
-    measured[:, :, 0, :4, :4], measured[:, :, 1, 4:, 4:] = 1.0, 2.0
-    logits = torch.full((2, T, H, W), -4.0)
-    logits[0, :, :2, :2], logits[1, :, 2:, 2:] = 4.0, 4.0
-    looking.told = nn.Identity()
-    told = looking.moves(logits, measured)
-    assert told.shape == (2, T, 2 * CHANNELS + 1)
-    mean, deviation, surely = told.split((CHANNELS, CHANNELS, 1), dim=-1)
-    assert difference(mean[0, :, :2], torch.tensor([1.0, 0.0]).expand(T, 2)) < 1e-2
-    assert difference(mean[1, :, :2], torch.tensor([0.0, 2.0]).expand(T, 2)) < 1e-2
-    assert deviation.max() < 0.05 and surely.min() > 0.9
-    everywhere = looking.moves(torch.zeros(2, T, H, W), measured)
-    assert everywhere[0, :, CHANNELS].min() > 0.4 and (everywhere[..., -1] == 0.5).all()
+    measured = torch.zeros(2, T, CHANNELS, 4 * H, 4 * W)
+    measured[:, :, 0, :8, :8], measured[:, :, 1, 8:, 8:] = 1.0, 2.0
+    attended = torch.zeros(2, T, H, W)
+    attended[0, :, :2, :2], attended[1, :, 2:, 2:] = 1.0, 1.0
+    attended = attended / attended.sum(dim=(2, 3), keepdim=True)
+    moving.moves.told = nn.Identity()
+    told = moving.moves(attended, measured)
+    assert told.shape == (2, T, 2 * CHANNELS)
+    mean, deviation = told.split((CHANNELS, CHANNELS), dim=-1)
+    assert difference(mean[0, :, :2], torch.tensor([1.0, 0.0]).expand(T, 2)) < 1e-5
+    assert difference(mean[1, :, :2], torch.tensor([0.0, 2.0]).expand(T, 2)) < 1e-5
+    assert deviation.max() < 0.02
+    everywhere = moving.moves(torch.full((2, T, H, W), 1 / (H * W)), measured)
+    assert everywhere[0, :, CHANNELS].min() > 0.4
 
 
 @torch.no_grad()
-def test_half_of_the_clips_are_judged_by_what_moves_alone(inputs):
+def test_half_of_the_clips_are_judged_by_what_moves_alone(inputs, moving):
     """In training only."""
-    tam, moves = build_tam("place"), torch.randn(B, T, 16)
     visual, *others = inputs
+    measured = torch.randn(B, T, CHANNELS, 4 * H, 4 * W)
     changed = visual + torch.randn_like(visual)
-    tam.train()
-    torch.manual_seed(0)
-    first = tam(
-        visual[:1].expand(64, -1, -1, -1, -1),
-        *(x[:1].expand(64, *x.shape[1:]) for x in (*others, moves)),
-    )
-    torch.manual_seed(0)
-    second = tam(
-        changed[:1].expand(64, -1, -1, -1, -1),
-        *(x[:1].expand(64, *x.shape[1:]) for x in (*others, moves)),
-    )
-    blind = (first == second).all(dim=1).float().mean()
+    # Whatever is attended to.
+    moving.moves.forward = lambda attended, measured: measured.mean(dim=(3, 4))[..., :1]
+
+    def many(x: torch.Tensor) -> torch.Tensor:
+        return x[:1].expand(64, *x.shape[1:])
+
+    moving.train()
+    scores = []
+    for seen in (visual, changed):
+        torch.manual_seed(0)
+        scores.append(moving(*map(many, (seen, *others, measured))))
+    blind = (scores[0] == scores[1]).all(dim=1).float().mean()
     assert 0.3 < blind < 0.7
-    tam.eval()
-    assert difference(tam(visual, *others, moves), tam(changed, *others, moves)) > 1e-3
+    moving.eval()
+    assert difference(moving(visual, *others, measured), moving(changed, *others, measured)) > 1e-3
 
 
 @torch.no_grad()
-def test_scores_hear_of_what_moves(inputs):
-    tam = build_tam("place")
-    moves = torch.randn(B, T, 16)
-    assert difference(tam(*inputs, moves), tam(*inputs)) > 1e-2
+def test_scores_hear_of_what_moves_and_begin_as_if_nothing_did(inputs, moving):
+    still, measured = torch.zeros(B, T, CHANNELS, 4 * H, 4 * W), None
+    measured = torch.randn_like(still)
+    assert difference(moving(*inputs, measured), moving(*inputs, still)) > 1e-2
+    nn.init.zeros_(moving.moves.told.weight)
+    without = build_tam("place")
+    without.load_state_dict(moving.state_dict(), strict=False)
+    assert difference(moving(*inputs, measured), without(*inputs)) < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pooling", ["text", "place"])
+def test_training_and_inference_attend_alike(inputs, pooling):
+    tam, evidence = build_tam(pooling), Evidence(*inputs)
+    fast, unknown = tam.align(evidence)
+    scores, attended = tam.train().align(evidence)
+    assert unknown is None and difference(scores, fast) < 1e-5
+    assert attended.shape == (B, T, H, W)
+    assert torch.allclose(attended.sum(dim=(2, 3)), torch.ones(B, T))
+    assert build_tam("mean").train().align(evidence)[1] is None

@@ -49,11 +49,11 @@ def test_a_module_of_another_width_can_begin_afresh(saved):
         build_model(config, folder)
 
 
-def test_a_tam_begins_to_look_and_adapters_to_know_places(saved):
+def test_a_tam_begins_to_hear_what_moves_and_adapters_to_know_places(saved):
     model, folder = saved
-    wanted = model.config.with_values(**{"tam.looking": 0.2, "adapter.places": True})
+    wanted = model.config.with_values(**{"tam.moves": 0.2, "adapter.places": True})
     found = build_model(wanted, folder)
-    assert found.tam.looking is not None and not found.tam.looking.query.weight.any()
+    assert found.tam.moves is not None and not found.tam.moves.told.weight.any()
     assert not any(adapter.place.weight.any() for adapter in found.adapters)
     same = model.state_dict()
     assert all(torch.equal(value, found.state_dict()[name]) for name, value in same.items())

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from tgl_e2e.training.losses import (
     LossWeights,
+    attention_loss,
     dense_loss,
     dice_loss,
     focal_loss,
@@ -204,6 +205,18 @@ def test_dense_loss_without_any_object_is_finite():
     assert losses["shape"].item() == 0 and losses["loss"].isfinite()
     losses["loss"].backward()
     assert logits["shape"].grad.isfinite().all()
+
+
+def test_attention_by_hand():
+    """Two clips of three frames of 2 x 2 cells; the target is out of one frame, and of one clip."""
+    attended = torch.full((2, 3, 2, 2), 0.25)
+    attended[0, 0] = torch.tensor([[0.7, 0.1], [0.1, 0.1]])
+    target = torch.zeros(2, 3, 8, 8)
+    target[0, 0, :4, :4] = 1  # all of the first cell
+    target[0, 1, :4, 4:6] = 1  # half of the second
+    found = attention_loss(attended, target)
+    expected = -(math.log(0.7 + 1e-3) + math.log(0.125 + 1e-3)) / 2
+    assert found[0].item() == pytest.approx(expected) and found[1] == 0
 
 
 def test_similarity_by_hand():

@@ -14,14 +14,14 @@ from tgl_e2e.training.data import RepeatedClips, training_clips
 from tgl_e2e.training.module import TrainingModule, clip_options
 
 CONFIG = TrainConfig(
-    dataset="motion", steps=6, batch_size=2, num_frames=4, distinct=4, similarity_weight=0.5
+    dataset="motion", steps=6, batch_size=2, num_frames=4, distinct=4, attention_weight=0.5
 )
 
 
 @pytest.fixture(scope="module")
 def model():
     small = {"vision.image_size": 64, "adapter.patch_sizes": [4, 2, 1], "block": 16}
-    return build("tiny", **small, **{"tam.looking": 0.2})
+    return build("tiny", **small, **{"tam.moves": 0.2})
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +52,10 @@ def test_what_is_kept_gives_the_losses_of_the_clip_itself(model, batches, monkey
             losses.append(found)
         found["loss"].backward()
         assert all(p.grad is None for n, p in model.named_parameters() if not n.startswith("tam."))
-        assert model.tam.looking.told.weight.grad.any() and model.tam.head.weight.grad.any()
+        assert model.tam.moves.told.weight.grad.any() and model.tam.head.weight.grad.any()
     assert len(runs) == 2
     for first, again in zip(losses[:2], losses[2:4], strict=True):
-        for name in ("tam", "looking", "loss"):
+        for name in ("tam", "attention", "loss"):
             assert difference(first[name], again[name]) < 1e-2
     assert difference(losses[0]["loss"], losses[1]["loss"]) > 1e-2  # another clip's are others
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_what_is_kept_is_what_inference_has(monkeypatch):
     """No dropout outside of the TAM, which goes on in training mode."""
     small = {"vision.image_size": 64, "vision.trunk": "timm/resnet18", "block": 16}
     small |= {"adapter.patch_sizes": [4, 2, 1], "text.vocab_size": 800, "text.hidden_size": 32}
-    small |= {"text.num_heads": 2, "text.intermediate_size": 48, "tam.looking": 0.2}
+    small |= {"text.num_heads": 2, "text.intermediate_size": 48, "tam.moves": 0.2}
     model = build("lite", **small)
     module, encode, modes = TrainingModule(model, "moments", CONFIG), model.encode, []
     monkeypatch.setattr(

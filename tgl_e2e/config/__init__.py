@@ -120,11 +120,10 @@ class TAMConfig:
         "frame query from the feature map: 'mean', 'text' (attention pooling steered "
         "by the sentence) or 'place' (the same, with each cell's place in the picture)",
     )
-    looking: float = setting(
+    moves: float = setting(
         0.0,
-        "frame queries are told how what the sentence means moves, by a map of where it is that "
-        "learns from masks, and displacements that are looked for within this share of the "
-        "picture's side; 0: they are not",
+        "frame queries are told how what they attend to moves: displacements that are looked for "
+        "within this share of the picture's side; 0: they are not",
     )
     smooth: int = setting(
         1,
@@ -219,8 +218,10 @@ class TGLConfig:
         ):
             if value not in known:
                 raise InputError(f"{where} is {value!r}; use {' or '.join(map(repr, known))}")
-        if not 0 <= self.tam.looking < 1:
-            raise InputError(f"tam.looking is {self.tam.looking}; give a share, from 0 to below 1")
+        if not 0 <= self.tam.moves < 1:
+            raise InputError(f"tam.moves is {self.tam.moves}; give a share, from 0 to below 1")
+        if self.tam.moves and self.tam.pooling == "mean":
+            raise InputError("tam.moves needs a tam.pooling that attends: text or place")
         if self.windows == "contiguous" and self.block % self.window:
             raise InputError(
                 f"block {self.block} must be a multiple of window {self.window} where windows are "

@@ -44,6 +44,18 @@ class Attention(nn.Module):
         query, key, value = shared(self.query(x), key, value)
         return self.out(attend_heads(query, key, value, self.num_heads, context_mask))
 
+    def with_weights(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without a mask, and how much of each key a query takes: (N, Lq, Lk), the mean of
+        the heads."""
+        key, value = self.key_value(context).chunk(2, dim=-1)
+        query, key, value = (
+            rearrange(y, "n l (h d) -> n h l d", h=self.num_heads)
+            for y in (self.query(x), key, value)
+        )
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        weights = scores.softmax(dim=-1)
+        return self.out(rearrange(weights @ value, "n h l d -> n l (h d)")), weights.mean(dim=1)
+
 
 def attend_heads(
     query: Tensor,

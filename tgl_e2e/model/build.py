@@ -20,7 +20,7 @@ from tgl_e2e.model.bases import load_sam_weights, load_timm_weights
 from tgl_e2e.model.prior import SemanticPrior
 from tgl_e2e.model.prompt import TextPrompt
 from tgl_e2e.model.samwise import ConditionalMemory, SamwiseAdapter, SamwisePrompt
-from tgl_e2e.model.tam import Looking, TemporalAlignmentModule
+from tgl_e2e.model.tam import TemporalAlignmentModule
 from tgl_e2e.model.text import TextEncoder, encoder_sizes, load_encoder, load_tokenizer, new_encoder
 from tgl_e2e.model.trunk import TimmTrunk
 from tgl_e2e.model.vision import Vision
@@ -97,9 +97,8 @@ def build_parts(config: TGLConfig, pretrained: bool, tokenizer: str | Path | Non
 
 def build_tam(config: TGLConfig, vision: Vision, text_dim: int) -> TemporalAlignmentModule:
     tam = config.tam
-    looking = Looking(vision.dim, text_dim, tam.dim, tam.looking) if tam.looking else None
     sizes = (vision.stage_dims[3], text_dim, tam.dim, tam.num_heads, tam.num_layers)
-    return TemporalAlignmentModule(*sizes, tam.pooling, looking)
+    return TemporalAlignmentModule(*sizes, tam.pooling, tam.moves)
 
 
 def build_adapters(config: TGLConfig, vision: Vision, text_dim: int) -> nn.ModuleList:

@@ -82,18 +82,14 @@ class Evidence(Tensors):
     """What the TAM has of B clips of T frames.
 
     visual (B, T, H, W, C): F_Adp of the last adapter. text (B, L, D): E_Adp of the last adapter;
-    text_mask (B, L) bool, False at padding. times (B, T) in blocks. Where the TAM looks
-    (:class:`~tgl_e2e.model.tam.Looking`), else None: top (B, T, C', h, w), the decoder's features;
-    similarity (B, T, h, w), logits of the learned prior; measured (B, T, 10, 2h, 2w), of
-    :func:`~tgl_e2e.model.displacement.measure`.
+    text_mask (B, L) bool, False at padding. times (B, T) in blocks. measured (B, T, 10, 4H, 4W), of
+    :func:`~tgl_e2e.model.displacement.measure`, where it is told what moves, else None.
     """
 
     visual: Tensor
     text: Tensor
     text_mask: Tensor
     times: Tensor
-    top: Tensor | None = None
-    similarity: Tensor | None = None
     measured: Tensor | None = None
 
 
@@ -103,8 +99,9 @@ class AdaptedClip:
 
     features: F_Adp of B * T frames (clip by clip); prompts: (B, 1, C) rho_txt; relevance: (B, T)
     logits s_t, None where not asked for; visual: (B, T, H, W, C) last stage, for pictures and
-    auxiliary losses; similarity: (B, T, S/16, S/16) logits of the learned prior, and looking: of
-    where the TAM looks, each None without one; evidence: what the TAM had, None without it.
+    auxiliary losses; similarity: (B, T, S/16, S/16) logits of the learned prior, None without one;
+    attended: (B, T, H, W) what the TAM attends to, as far as it is known; evidence: what the TAM
+    had, None without it.
     """
 
     features: FrameFeatures
@@ -112,7 +109,7 @@ class AdaptedClip:
     relevance: Tensor | None
     visual: Tensor
     similarity: Tensor | None = None
-    looking: Tensor | None = None
+    attended: Tensor | None = None
     evidence: Evidence | None = None
 
 

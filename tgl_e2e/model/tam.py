@@ -59,64 +59,39 @@ class AlignmentBlock(nn.Module):
 SEEN = 0.5  # share of training clips in which more than what moves is seen
 
 
-class Looking(nn.Module):
-    """Where what the sentence means is, cell by cell, and how what is there moves.
+class Moves(nn.Module):
+    """Tells frame queries how what they attend to moves.
 
-    The object's own displacements say what it does; a mean over more than the object does not. So
-    this map learns from masks, as the learned prior does, which it begins from where there is one.
+    It starts at zero: nothing is told.
 
     Args:
-        top_dim: C of the decoder's features; dim: D of the frame queries.
         reach: of displacements between two frames, as share of the picture's side.
     """
 
-    def __init__(self, top_dim: int, text_dim: int, dim: int, reach: float) -> None:
+    def __init__(self, dim: int, reach: float) -> None:
         super().__init__()
         self.reach = reach
-        self.key_norm = nn.LayerNorm(top_dim)
-        self.key = nn.Linear(top_dim, dim)
-        self.query_norm = nn.LayerNorm(text_dim)
-        self.query = nn.Linear(text_dim, dim)
-        self.bias = nn.Parameter(torch.zeros(1))
-        self.sharpness = nn.Parameter(torch.tensor(2.0))
-        self.told = nn.Linear(2 * CHANNELS + 1, dim)
-        nn.init.zeros_(self.query.weight)
-        nn.init.zeros_(self.query.bias)
+        self.told = nn.Linear(2 * CHANNELS, dim)
+        nn.init.zeros_(self.told.weight)
+        nn.init.zeros_(self.told.bias)
 
-    def forward(self, top: Tensor, text: Tensor, similarity: Tensor | None) -> Tensor:
-        """
-        Args:
-            top, text, similarity: as in :class:`Evidence`.
-
-        Returns:
-            (B, T, h, w) logits
-        """
-        key = self.key(self.key_norm(rearrange(top, "b t c h w -> b t h w c")))
-        query = self.query(self.query_norm(text[:, 0]))  # [CLS]
-        logits = torch.einsum("bthwd,bd->bthw", key, query).float() * query.shape[-1] ** -0.5
-        return logits + self.bias + (0 if similarity is None else similarity.detach().float())
-
-    def moves(self, looking: Tensor, measured: Tensor) -> Tensor:
-        """How what is looked at moves: mean and deviation of its cells' displacements; and how
-        surely it is there.
+    def forward(self, attended: Tensor, measured: Tensor) -> Tensor:
+        """Mean and deviation of the displacements of what is attended to.
 
         Args:
-            looking: (B, T, h, w) logits.
+            attended: (B, T, H, W) shares, which sum to 1 in each frame.
             measured: as in :class:`Evidence`.
 
         Returns:
             (B, T, D), to be added to the frame queries.
         """
-        size = looking.shape[-2:]
-        share = (self.sharpness * looking).flatten(2).softmax(dim=-1)
-        surely = (share * looking.flatten(2).sigmoid()).sum(dim=-1, keepdim=True)
-        share = F.interpolate(share.unflatten(2, size), size=measured.shape[-2:]) / 4  # nearest
+        finer = measured.shape[-1] // attended.shape[-1]
+        share = F.interpolate(attended.float(), scale_factor=finer) / finer**2  # nearest
+        share = share.flatten(2)[:, :, None]  # (B, T, 1, 4H * 4W)
         cells = measured.float().flatten(3)
-        share = share.flatten(2)[:, :, None]  # (B, T, 1, 2h * 2w)
         mean = (cells * share).sum(dim=-1)
         deviation = ((cells - mean[..., None]).square() * share).sum(dim=-1)
-        deviation = deviation.clamp(min=1e-4).sqrt()
-        return self.told(torch.cat([mean, deviation, surely], dim=-1))
+        return self.told(torch.cat([mean, deviation.clamp(min=1e-4).sqrt()], dim=-1))
 
 
 class TemporalAlignmentModule(nn.Module):
@@ -127,6 +102,7 @@ class TemporalAlignmentModule(nn.Module):
             (attention over positions), which keeps small objects from being averaged away; or
             ``place``: that, and what is found says where it is, so that the frame queries show the
             object's way through the picture (a convolutional trunk does not know places).
+        reach: > 0: frame queries are told how what they attend to moves, see :class:`Moves`.
     """
 
     def __init__(
@@ -137,10 +113,10 @@ class TemporalAlignmentModule(nn.Module):
         num_heads: int,
         num_layers: int,
         pooling: str,
-        looking: Looking | None = None,
+        reach: float = 0.0,
     ) -> None:
         super().__init__()
-        self.looking = looking
+        self.moves = Moves(dim, reach) if reach else None
         self.temporal_encoder = TemporalEncoder(visual_dim, dim)
         self.visual_norm = nn.LayerNorm(visual_dim)
         self.visual_proj = nn.Linear(visual_dim, dim)
@@ -159,7 +135,7 @@ class TemporalAlignmentModule(nn.Module):
         text: Tensor,
         text_mask: Tensor,
         times: Tensor,
-        moves: Tensor | None = None,
+        measured: Tensor | None = None,
     ) -> Tensor:
         """
         Args:
@@ -167,63 +143,57 @@ class TemporalAlignmentModule(nn.Module):
             text: (B, L, D) E_Adp of the last adapter.
             text_mask: (B, L) bool, False at padding.
             times: (B, T) in blocks.
-            moves: (B, T, D) of :meth:`Looking.moves`, or None.
+            measured: as in :class:`Evidence`, where the frame queries are told what moves.
 
         Returns:
             s (B, T) relevance logits, {s_t} = Linear(.) / tau.
         """
-        x = self.visual_proj(self.visual_norm(self.temporal_encoder(visual)))  # (B, T, H, W, dim)
-        words = self.text_proj(self.text_norm(text))  # (B, L, dim)
-        queries = self._pool(x, words)  # (B, T, dim)
-        if moves is not None:
-            if self.training:  # what frames look like is soon known by heart, what moves is not
-                queries = queries * (torch.rand(len(queries), 1, 1, device=x.device) < SEEN)
-            queries = queries + moves
-        when = time_embedding(times, queries.shape[-1]).to(queries.dtype)
-        for block in self.blocks:
-            queries = block(queries, when, words, text_mask)
-        score = self.head(self.head_norm(queries)).squeeze(-1)  # (B, T)
-        return score.float() / self.log_temperature.exp()
+        return self.align(Evidence(visual, text, text_mask, times, measured))[0]
 
     def evidence(
-        self,
-        visual: Tensor,
-        text: Tensor,
-        text_mask: Tensor,
-        times: Tensor,
-        top: Tensor,
-        similarity: Tensor | None,
-        second: Tensor,
+        self, visual: Tensor, text: Tensor, text_mask: Tensor, times: Tensor, second: Tensor
     ) -> Evidence:
         """What of B clips of T frames is needed.
 
         Args:
-            top: (B * T, C', h, w); second: (B * T or T, 2h, 2w, C) the trunk's second stage.
+            second: (B * T or T, 4H, 4W, C') the trunk's second stage.
         """
-        if self.looking is None:
+        if self.moves is None:
             return Evidence(visual, text, text_mask, times)
         frames = times.shape[1]
-        top, measured = (
-            rearrange(x, "(b t) d h w -> b t d h w", t=frames)
-            for x in (top, measure(second, frames, self.looking.reach))
-        )
-        measured = measured.expand(len(top), -1, -1, -1, -1)
-        return Evidence(visual, text, text_mask, times, top, similarity, measured)
+        measured = measure(second, frames, self.moves.reach)
+        measured = rearrange(measured, "(b t) d h w -> b t d h w", t=frames)
+        measured = measured.expand(len(visual), -1, -1, -1, -1)
+        return Evidence(visual, text, text_mask, times, measured)
 
     def align(self, evidence: Evidence) -> tuple[Tensor, Tensor | None]:
-        """s (B, T), and where it looked: (B, T, h, w) logits, or None."""
-        e, looking, moves = evidence, None, None
-        if self.looking is not None:
-            looking = self.looking(e.top, e.text, e.similarity)
-            moves = self.looking.moves(looking, e.measured)
-        return self(e.visual, e.text, e.text_mask, e.times, moves), looking
+        """s (B, T), and what the frame queries attend to: (B, T, H, W) shares, which sum to 1 in
+        each frame; None where it is not known."""
+        e = evidence
+        x = self.visual_proj(self.visual_norm(self.temporal_encoder(e.visual)))  # (B, T, H, W, dim)
+        words = self.text_proj(self.text_norm(e.text))  # (B, L, dim)
+        queries, attended = self._pool(x, words)  # (B, T, dim)
+        if self.moves is not None:
+            if self.training:  # what frames look like is soon known by heart, what moves is not
+                queries = queries * (torch.rand(len(queries), 1, 1, device=x.device) < SEEN)
+            queries = queries + self.moves(attended, e.measured).to(queries.dtype)
+        when = time_embedding(e.times, queries.shape[-1]).to(queries.dtype)
+        for block in self.blocks:
+            queries = block(queries, when, words, e.text_mask)
+        score = self.head(self.head_norm(queries)).squeeze(-1)  # (B, T)
+        return score.float() / self.log_temperature.exp(), attended
 
-    def _pool(self, x: Tensor, words: Tensor) -> Tensor:
+    def _pool(self, x: Tensor, words: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.pool is None:
-            return x.mean(dim=(2, 3))
-        batch, frames = x.shape[:2]
+            return x.mean(dim=(2, 3)), None
+        batch, frames, height, _, _ = x.shape
         if self.places:
             x = x + place_embedding(*x.shape[2:], x.device).to(x.dtype)
         positions = rearrange(x, "b t h w d -> (b t) (h w) d")
         sentence = repeat(words[:, 0], "b d -> (b t) 1 d", t=frames)  # [CLS]
-        return rearrange(self.pool(sentence, positions), "(b t) 1 d -> b t d", b=batch)
+        if self.training or self.moves is not None:
+            found, attended = self.pool.with_weights(sentence, positions)
+            attended = rearrange(attended, "(b t) 1 (h w) -> b t h w", b=batch, h=height)
+        else:
+            found, attended = self.pool(sentence, positions), None
+        return rearrange(found, "(b t) 1 d -> b t d", b=batch), attended

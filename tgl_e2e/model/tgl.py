@@ -137,13 +137,12 @@ class TGL(nn.Module):
         if steering is not None and steering.top is not None:
             features = FrameFeatures(features.top + steering.top, features.fine)
             similarity = rearrange(steering.similarity, "(b t) h w -> b t h w", b=batch)
-        relevance = looking = evidence = None
+        relevance = attended = evidence = None
         if align and self.tam:
-            seen = (clip, text, tokens.mask, times, features.top, similarity, prefix[1])
-            evidence = self.tam.evidence(*seen)
-            relevance, looking = self.tam.align(evidence)
+            evidence = self.tam.evidence(clip, text, tokens.mask, times, prefix[1])
+            relevance, attended = self.tam.align(evidence)
         prompts = self.prompt(text, tokens.verb_mask)
-        return AdaptedClip(features, prompts, relevance, clip, similarity, looking, evidence)
+        return AdaptedClip(features, prompts, relevance, clip, similarity, attended, evidence)
 
     def cells(self, prefix: list[Tensor]) -> Cells:
         """What N frames show, in the space of the text encoder, by the semantic prior."""

@@ -21,7 +21,8 @@ _LIMITS = {
     "at least 0": (
         lambda x: x >= 0,
         "steps distinct clips_per_expression seed workers warmup weight_decay dice_weight "
-        "focal_weight tam_weight presence_weight dense_weight similarity_weight",
+        "focal_weight tam_weight presence_weight dense_weight similarity_weight "
+        "attention_weight",
     ),
     "greater than 0": (lambda x: x > 0, "lr sam_lr_factor clip_norm epochs"),
     "a share, from 0 to 1": (
@@ -131,6 +132,11 @@ class TrainConfig:
     dense_weight: float = setting(0.0, "weight of per-pixel classification (training from scratch)")
     similarity_weight: float = setting(
         0.0, "weight of the learned prior's BCE: where what the expression means is seen"
+    )
+    attention_weight: float = setting(
+        0.0,
+        "weight of -log of the share of the TAM's attention that lies on the target, where it is "
+        "seen (tam.pooling text or place)",
     )
     checkpointing: bool = setting(
         False,

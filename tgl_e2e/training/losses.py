@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LEAST_SHOWN = 0.003  # share of a frame from which on it shows a target that is to be attended to
 TARGET_CELLS = 8.0  # weight of a similarity map's cells on the target, that of all others is 1
 
 
@@ -140,6 +141,22 @@ def similarity_loss(logits: Tensor, target: Tensor) -> Tensor:
         logits.float(), share, pos_weight=weight, reduction="none"
     )
     return entropy.flatten(1).mean(dim=1)
+
+
+def attention_loss(attended: Tensor, target: Tensor) -> Tensor:
+    """-log of the share of attention that lies on the target, in frames that show it.
+
+    Args:
+        attended: (B, T, h, w) shares, which sum to 1 in each frame.
+        target: (B, T, H, W) in [0, 1], brought here to shares of cells.
+
+    Returns:
+        (B,) the mean of a clip's frames; 0 where none shows the target.
+    """
+    share = F.interpolate(target.float(), size=attended.shape[-2:], mode="area")
+    shown = (share.mean(dim=(2, 3)) > LEAST_SHOWN).float()
+    missed = -((attended.float() * share).sum(dim=(2, 3)) + 1e-3).log()
+    return (missed * shown).sum(dim=1) / shown.sum(dim=1).clamp(min=1)
 
 
 def noun_loss(logits: Tensor, labels: Tensor, covers: Tensor) -> dict[str, Tensor]:

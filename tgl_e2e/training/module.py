@@ -28,7 +28,14 @@ from tgl_e2e.model.dense import DenseHead
 from tgl_e2e.model.features import AdaptedClip, Evidence, TGLOutput
 from tgl_e2e.model.tgl import TGL
 from tgl_e2e.training.config import TrainConfig
-from tgl_e2e.training.losses import LossWeights, dense_loss, noun_loss, similarity_loss, tgl_loss
+from tgl_e2e.training.losses import (
+    LossWeights,
+    attention_loss,
+    dense_loss,
+    noun_loss,
+    similarity_loss,
+    tgl_loss,
+)
 
 HEAD_NAME = "dense.safetensors"  # beside the network: the head that only training needs
 
@@ -75,7 +82,7 @@ def build_model(config: TGLConfig, init: Path | None, afresh: str = "") -> TGL:
         missing, unexpected = fresh.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise _misfit(init, str(error).splitlines()[1].strip()) from None
-    parts_switched_on = "temporal|difference|place|pool|looking|learned"
+    parts_switched_on = "temporal|difference|place|pool|moves|learned"
     switched = re.compile(rf"(adapters|tam|prior)\..*\b({parts_switched_on})\.")
     for name in (*missing, *unexpected):
         new_tam = name.startswith("tam.") and model.tam is None
@@ -121,15 +128,14 @@ class TrainingModule(nn.Module):
         if stage == "dense" and self.head is None:
             raise InputError("dense_weight is 0, but the dense stage trains for nothing else")
         learns = model.prior is not None and model.prior.learned is not None
-        looks = model.tam is not None and model.tam.looking is not None
-        if (stage == "nouns" and not learns) or (
-            config.similarity_weight > 0 and not (learns or looks)
-        ):
+        if not learns and (stage == "nouns" or config.similarity_weight > 0):
             raise InputError(
                 "the stage nouns and similarity_weight train what the semantic prior learns, and "
                 "this network has no such part: set model.vision.prior=true, "
-                "model.vision.prior_dim=256 (or, for similarity_weight, model.tam.looking=0.16)"
+                "model.vision.prior_dim=256"
             )
+        if config.attention_weight > 0 and (model.tam is None or model.tam.pool is None):
+            raise InputError("attention_weight needs a TAM that attends: model.tam.pooling=place")
         if stage == "moments" and model.tam is None:
             raise InputError("the stage moments trains the TAM alone: set model.tam.enabled=true")
         weights = "dice_weight focal_weight tam_weight presence_weight dice_per_frame focal_alpha"
@@ -220,13 +226,13 @@ class TrainingModule(nn.Module):
 
     def _moments(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The TAM alone. All else is frozen: of clips that come again, what it has of them is kept
-        in memory (1.7 MB a clip in bfloat16 for 8 frames of 320 x 320)."""
+        in memory (0.8 MB a clip in bfloat16 for 8 frames of 320 x 320)."""
         if not all(name in self._kept for name in batch.names):
             with torch.no_grad():
                 self.model.eval()  # the frozen rest, as inference has it: without dropout
                 _, adapted = self.model.encode(batch.frames, batch.texts, batch.positions)
                 self.model.train()
-            evidence, size = adapted.evidence, adapted.features.top.shape[-2:]
+            evidence, size = adapted.evidence, adapted.visual.shape[2:4]
             where = F.interpolate(batch.target.float(), size=size, mode="area").bfloat16()
             if self.config.distinct:
                 rows = [evidence[n : n + 1].map(_packed) for n in range(len(evidence))]
@@ -234,10 +240,10 @@ class TrainingModule(nn.Module):
         else:
             rows, parts = zip(*(self._kept[name] for name in batch.names), strict=True)
             evidence, where = joined(rows).map(_unpacked), torch.stack(parts)
-        relevance, looking = self.model.tam.align(evidence)
+        relevance, attended = self.model.tam.align(evidence)
         losses = {"tam": F.binary_cross_entropy_with_logits(relevance, batch.relevant.float())}
         losses["loss"] = self.config.tam_weight * losses["tam"]
-        return self._with_maps(losses, {"looking": looking}, where)
+        return self._with_attention(losses, attended, where)
 
     def _nouns(self, batch: ClipBatch) -> dict[str, Tensor]:
         if "noun" not in batch.labels:
@@ -262,23 +268,26 @@ class TrainingModule(nn.Module):
     def _with_others(
         self, losses: dict[str, Tensor], adapted: AdaptedClip, batch: ClipBatch
     ) -> dict[str, Tensor]:
-        maps = {"similar": adapted.similarity, "looking": adapted.looking}
-        losses = self._with_maps(losses, maps, batch.target)
+        weight, target = self.config.similarity_weight, batch.target
+        if weight > 0 and adapted.similarity is not None:
+            similar = similarity_loss(adapted.similarity.flatten(0, 1), target.flatten(0, 1))
+            losses["similar"] = similar.mean()
+            losses["loss"] = losses["loss"] + weight * losses["similar"]
+        losses = self._with_attention(losses, adapted.attended, target)
         if self.head is not None:
             dense = self._dense(adapted.features, batch.labels)
             losses["loss"] = losses["loss"] + self.config.dense_weight * dense.pop("loss")
             losses.update({f"dense/{name}": value for name, value in dense.items()})
         return losses
 
-    def _with_maps(
-        self, losses: dict[str, Tensor], maps: dict[str, Tensor | None], target: Tensor
+    def _with_attention(
+        self, losses: dict[str, Tensor], attended: Tensor | None, target: Tensor
     ) -> dict[str, Tensor]:
-        """Adds the losses of maps (B, T, h, w) of where the target (B, T, H, W) is."""
-        weight = self.config.similarity_weight
-        for name, logits in maps.items():
-            if weight > 0 and logits is not None:
-                losses[name] = similarity_loss(logits.flatten(0, 1), target.flatten(0, 1)).mean()
-                losses["loss"] = losses["loss"] + weight * losses[name]
+        """Adds the loss of what the TAM attends to (B, T, h, w), given the target (B, T, H, W)."""
+        weight = self.config.attention_weight
+        if weight > 0 and attended is not None:
+            losses["attention"] = attention_loss(attended, target).mean()
+            losses["loss"] = losses["loss"] + weight * losses["attention"]
         return losses
 
     def _dense(self, features, labels: dict[str, Tensor]) -> dict[str, Tensor]:
