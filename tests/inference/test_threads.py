@@ -42,13 +42,13 @@ def test_side_by_side_changes_nothing(tiny, threads, monkeypatch, moments):
     frames = np.concatenate([clip, clip[::-1]] * 4)[: 2 * tiny.config.block + 9]
     texts = ["the red circle", "the square that moves to the left"]
     found = []
-    on, forward = set(), type(tiny.tam).align
+    on, forward = set(), type(tiny.tam).forward
 
     def watched(*arguments):
         on.add(threading.current_thread().name.partition("_")[0])
         return forward(*arguments)
 
-    monkeypatch.setattr(type(tiny.tam), "align", watched)
+    monkeypatch.setattr(type(tiny.tam), "forward", watched)
     for count, where in ((1, {"MainThread"}), (2, {"side by side"})):
         threads(count)
         on.clear()
@@ -69,7 +69,7 @@ def test_what_goes_wrong_beside_is_raised_and_threads_are_given_back(tiny, threa
     def broken(*_):
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr(type(tiny.tam), "align", broken)
+    monkeypatch.setattr(type(tiny.tam), "forward", broken)
     with pytest.raises(RuntimeError, match="no memory left"):
         VideoSegmenter(tiny).segment(frames, ["the red circle"])
     assert torch.get_num_threads() == 2

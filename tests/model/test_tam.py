@@ -16,6 +16,10 @@ from tgl_e2e.model.tam import TemporalAlignmentModule, TemporalEncoder
 B, T, H, W, C, L, D = 2, 4, 4, 4, 24, 5, 20
 
 
+def score(tam: TemporalAlignmentModule, *evidence: torch.Tensor) -> torch.Tensor:
+    return tam(Evidence(*evidence))[0]
+
+
 def build_tam(pooling: str, drawn: bool = True) -> TemporalAlignmentModule:
     torch.manual_seed(0)
     tam = TemporalAlignmentModule(C, D, dim=16, num_heads=4, num_layers=2, pooling=pooling)
@@ -42,20 +46,22 @@ def inputs():
 def test_one_score_per_frame_from_both_streams(inputs, pooling):
     visual, text, mask, times = inputs
     tam = build_tam(pooling)
-    scores = tam(visual, text, mask, times)
+    scores = score(tam, visual, text, mask, times)
     assert scores.shape == (B, T) and scores.dtype == torch.float32
-    assert difference(tam(visual, text + torch.randn(B, L, D), mask, times), scores) > 1e-3
-    assert difference(tam(visual + torch.randn_like(visual), text, mask, times), scores) > 1e-2
+    assert difference(score(tam, visual, text + torch.randn(B, L, D), mask, times), scores) > 1e-3
+    assert (
+        difference(score(tam, visual + torch.randn_like(visual), text, mask, times), scores) > 1e-2
+    )
 
 
 @torch.no_grad()
 def test_padding_tokens_do_not_matter(inputs, pooling):
     visual, text, mask, times = inputs
     tam = build_tam(pooling)
-    scores = tam(visual, text, mask, times)
+    scores = score(tam, visual, text, mask, times)
     noisy = torch.where(mask[..., None], text, torch.randn_like(text) * 10)
-    assert difference(tam(visual, noisy, mask, times), scores) < 1e-6
-    short = tam(visual[1:], text[1:, :3], mask[1:, :3], times[1:])
+    assert difference(score(tam, visual, noisy, mask, times), scores) < 1e-6
+    short = score(tam, visual[1:], text[1:, :3], mask[1:, :3], times[1:])
     assert difference(short, scores[1:]) < 1e-5
 
 
@@ -63,21 +69,21 @@ def test_padding_tokens_do_not_matter(inputs, pooling):
 def test_true_times_count_and_not_the_order_alone(inputs, pooling):
     visual, text, mask, times = inputs
     tam = build_tam(pooling)
-    scores = tam(visual, text, mask, times)
+    scores = score(tam, visual, text, mask, times)
     evenly = torch.linspace(0, 0.9, T).expand(B, -1)  # the same order
-    assert difference(tam(visual, text, mask, evenly), scores) > 1e-3
+    assert difference(score(tam, visual, text, mask, evenly), scores) > 1e-3
     later = times + 0.1
-    assert difference(tam(visual, text, mask, later), scores) > 1e-3
+    assert difference(score(tam, visual, text, mask, later), scores) > 1e-3
 
 
 @torch.no_grad()
 def test_clips_do_not_mix_and_frames_do(inputs, pooling):
     visual, text, mask, times = inputs
     tam = build_tam(pooling)
-    scores = tam(visual, text, mask, times)
+    scores = score(tam, visual, text, mask, times)
     changed = visual.clone()
     changed[0, 0] += torch.randn(H, W, C)
-    again = tam(changed, text, mask, times)
+    again = score(tam, changed, text, mask, times)
     assert difference(again[1], scores[1]) < 1e-6
     assert ((again[0] - scores[0]).abs() > 1e-4).all()  # queries attend to each other
 
@@ -86,13 +92,13 @@ def test_clips_do_not_mix_and_frames_do(inputs, pooling):
 def test_temperature_divides_and_stays_positive(inputs):
     visual, text, mask, times = inputs
     tam = build_tam("mean")
-    scores = tam(visual, text, mask, times)
+    scores = score(tam, visual, text, mask, times)
     tam.log_temperature.fill_(torch.log(torch.tensor(4.0)))
-    assert difference(tam(visual, text, mask, times) * 4, scores) < 1e-5
+    assert difference(score(tam, visual, text, mask, times) * 4, scores) < 1e-5
     for value in (-5.0, -0.1, 3.0):
         tam.log_temperature.fill_(value)
         assert tam.log_temperature.exp() > 0
-        assert torch.equal(tam(visual, text, mask, times).sign(), scores.sign())
+        assert torch.equal(score(tam, visual, text, mask, times).sign(), scores.sign())
 
 
 @torch.no_grad()
@@ -106,7 +112,9 @@ def test_text_pooling_weighs_places_and_mean_does_not():
     times = torch.tensor([[0.0, 0.5]])
     for pooling, least, most in (("mean", 0, 1e-5), ("text", 0, 1e-5), ("place", 1e-3, 100)):
         tam = build_tam(pooling)
-        change = difference(tam(visual, text, mask, times), tam(moved, text, mask, times))
+        change = difference(
+            score(tam, visual, text, mask, times), score(tam, moved, text, mask, times)
+        )
         assert least <= change < most, pooling
     tam = build_tam("text")
     nn.init.normal_(tam.pool.query.weight, std=3)
@@ -191,31 +199,36 @@ def test_half_of_the_clips_are_judged_by_what_moves_alone(inputs, moving):
     scores = []
     for seen in (visual, changed):
         torch.manual_seed(0)
-        scores.append(moving(*map(many, (seen, *others, measured))))
+        scores.append(score(moving, *map(many, (seen, *others, measured))))
     blind = (scores[0] == scores[1]).all(dim=1).float().mean()
     assert 0.3 < blind < 0.7
     moving.eval()
-    assert difference(moving(visual, *others, measured), moving(changed, *others, measured)) > 1e-3
+    assert (
+        difference(
+            score(moving, visual, *others, measured), score(moving, changed, *others, measured)
+        )
+        > 1e-3
+    )
 
 
 @torch.no_grad()
 def test_scores_hear_of_what_moves_and_begin_as_if_nothing_did(inputs, moving):
-    still, measured = torch.zeros(B, T, CHANNELS, 4 * H, 4 * W), None
+    still = torch.zeros(B, T, CHANNELS, 4 * H, 4 * W)
     measured = torch.randn_like(still)
-    assert difference(moving(*inputs, measured), moving(*inputs, still)) > 1e-2
+    assert difference(score(moving, *inputs, measured), score(moving, *inputs, still)) > 1e-2
     nn.init.zeros_(moving.moves.told.weight)
     without = build_tam("place")
     without.load_state_dict(moving.state_dict(), strict=False)
-    assert difference(moving(*inputs, measured), without(*inputs)) < 1e-5
+    assert difference(score(moving, *inputs, measured), score(without, *inputs)) < 1e-5
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("pooling", ["text", "place"])
 def test_training_and_inference_attend_alike(inputs, pooling):
     tam, evidence = build_tam(pooling), Evidence(*inputs)
-    fast, unknown = tam.align(evidence)
-    scores, attended = tam.train().align(evidence)
+    fast, unknown = tam(evidence)
+    scores, attended = tam.train()(evidence)
     assert unknown is None and difference(scores, fast) < 1e-5
     assert attended.shape == (B, T, H, W)
     assert torch.allclose(attended.sum(dim=(2, 3)), torch.ones(B, T))
-    assert build_tam("mean").train().align(evidence)[1] is None
+    assert build_tam("mean").train()(evidence)[1] is None

@@ -161,7 +161,7 @@ class Ours(Contender):
             (model.text, ("embed", "layers"), "text"),
             *((adapter, ("forward",), "adapters") for adapter in model.adapters),
             (model.prompt, ("forward",), "adapters"),
-            *([(model.tam, ("align",), "TAM")] if model.tam else []),
+            *([(model.tam, ("forward",), "TAM")] if model.tam else []),
             (vision, ("read_memory",), "memory attention"),
             (vision, ("decode",), "mask decoder"),
             (vision, ("write_memory",), "memory encoder"),

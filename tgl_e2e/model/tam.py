@@ -129,33 +129,13 @@ class TemporalAlignmentModule(nn.Module):
         self.head = nn.Linear(dim, 1)
         self.log_temperature = nn.Parameter(torch.zeros(1))  # tau = exp(.) stays positive
 
-    def forward(
-        self,
-        visual: Tensor,
-        text: Tensor,
-        text_mask: Tensor,
-        times: Tensor,
-        measured: Tensor | None = None,
-    ) -> Tensor:
-        """
-        Args:
-            visual: (B, T, H, W, C) F_Adp of the last adapter.
-            text: (B, L, D) E_Adp of the last adapter.
-            text_mask: (B, L) bool, False at padding.
-            times: (B, T) in blocks.
-            measured: as in :class:`Evidence`, where the frame queries are told what moves.
-
-        Returns:
-            s (B, T) relevance logits, {s_t} = Linear(.) / tau.
-        """
-        return self.align(Evidence(visual, text, text_mask, times, measured))[0]
-
     def evidence(
         self, visual: Tensor, text: Tensor, text_mask: Tensor, times: Tensor, second: Tensor
     ) -> Evidence:
         """What of B clips of T frames is needed.
 
         Args:
+            visual, text, text_mask, times: as in :class:`Evidence`.
             second: (B * T or T, 4H, 4W, C') the trunk's second stage.
         """
         if self.moves is None:
@@ -166,9 +146,15 @@ class TemporalAlignmentModule(nn.Module):
         measured = measured.expand(len(visual), -1, -1, -1, -1)
         return Evidence(visual, text, text_mask, times, measured)
 
-    def align(self, evidence: Evidence) -> tuple[Tensor, Tensor | None]:
-        """s (B, T), and what the frame queries attend to: (B, T, H, W) shares, which sum to 1 in
-        each frame; None where it is not known."""
+    def forward(self, evidence: Evidence) -> tuple[Tensor, Tensor | None]:
+        """
+        Args:
+            evidence: of :meth:`evidence`.
+
+        Returns:
+            s (B, T) relevance logits, {s_t} = Linear(.) / tau; and what the frame queries attend
+            to: (B, T, H, W) shares, which sum to 1 in each frame, None where it is not known.
+        """
         e = evidence
         x = self.visual_proj(self.visual_norm(self.temporal_encoder(e.visual)))  # (B, T, H, W, dim)
         words = self.text_proj(self.text_norm(e.text))  # (B, L, dim)

@@ -140,7 +140,7 @@ class TGL(nn.Module):
         relevance = attended = evidence = None
         if align and self.tam:
             evidence = self.tam.evidence(clip, text, tokens.mask, times, prefix[1])
-            relevance, attended = self.tam.align(evidence)
+            relevance, attended = self.tam(evidence)
         prompts = self.prompt(text, tokens.verb_mask)
         return AdaptedClip(features, prompts, relevance, clip, similarity, attended, evidence)
 

@@ -240,7 +240,7 @@ class TrainingModule(nn.Module):
         else:
             rows, parts = zip(*(self._kept[name] for name in batch.names), strict=True)
             evidence, where = joined(rows).map(_unpacked), torch.stack(parts)
-        relevance, attended = self.model.tam.align(evidence)
+        relevance, attended = self.model.tam(evidence)
         losses = {"tam": F.binary_cross_entropy_with_logits(relevance, batch.relevant.float())}
         losses["loss"] = self.config.tam_weight * losses["tam"]
         return self._with_attention(losses, attended, where)
